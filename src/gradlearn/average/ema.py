@@ -1,0 +1,73 @@
+"""EMA: an exponential moving average of the weights, and of the statistics that BatchNorm keeps beside them.
+
+    theta_bar <- d theta_bar + (1 - d) theta,    d = min(decay, (1 + k) / (10 + k)) after k looks
+
+Polyak, Juditsky 1992; Morales-Brotons et al., "Exponential moving average of weights", arXiv 2411.18704: better generalisation and
+calibration, most where the rate is not annealed. One more copy of theta in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from gradlearn.errors import InputTrouble
+from gradlearn.theta import Theta
+
+__all__ = ["Ema"]
+
+
+class Ema:
+    """Exponential moving average, shown in scores and saved models; theta itself goes on untouched.
+
+    Args:
+        decay: weight of the past at one look, in (0, 1).
+        every: steps between two looks.
+    """
+
+    def __init__(self, theta: Theta, *, decay: float = 0.99, every: int = 1) -> None:
+        if not 0.0 < decay < 1.0:
+            raise InputTrouble(f"--ema.decay {decay}: must be in (0, 1)")
+        self.decay, self.every = decay, max(every, 1)
+        self.steps = 0
+        self.mean = [t.clone() for t in _sources(theta)]
+
+    def see(self, theta: Theta) -> None:
+        """Take in theta after a step."""
+        self.steps += 1
+        if self.steps % self.every:
+            return
+        k = self.steps // self.every
+        weight = 1.0 - min(self.decay, (1 + k) / (10 + k))
+        torch._foreach_lerp_(self.mean, _sources(theta), weight)
+
+    @contextmanager
+    def shown(self, theta: Theta) -> Iterator[None]:
+        """Inside, the model holds the average; afterwards it is bitwise as before."""
+        sources = _sources(theta)
+        own = [t.clone() for t in sources]
+        for place, value in zip(sources, self.mean, strict=True):
+            place.copy_(value)
+        try:
+            yield
+        finally:
+            for place, value in zip(sources, own, strict=True):
+                place.copy_(value)
+
+    def state(self) -> dict[str, Tensor]:
+        """The average and the count of steps it has seen."""
+        return {f"mean.{i}": t for i, t in enumerate(self.mean)} | {"steps": torch.tensor(self.steps)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state`, in place."""
+        for i, place in enumerate(self.mean):
+            place.copy_(state[f"mean.{i}"])
+        self.steps = int(state["steps"])
+
+
+def _sources(theta: Theta) -> list[Tensor]:
+    """What is averaged: the vector, and the running statistics of floating type."""
+    return [b.flat for b in theta.blocks] + [t for t in theta.buffers() if t.is_floating_point()]

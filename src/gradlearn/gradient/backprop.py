@@ -1,0 +1,98 @@
+"""Backprop: the exact gradient of a batch by reverse-mode differentiation, whole or in parts that add up to it.
+
+    g = sum_i grad total_i / sum_i count_i
+
+Rumelhart, Hinton, Williams, Nature 1986. With `part` the batch passes in pieces of so many examples: the pieces' sums are added
+and divided once by the count of the whole batch, so uneven tails and token counts weigh what they weigh in the big batch. (A
+BatchNorm still sees the pieces.) Use parts where the batch does not fit memory or cache, a full batch most of all.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradlearn import chance
+from gradlearn.errors import InputTrouble
+from gradlearn.symbols import Batch, Estimate, Losses, Objective
+from gradlearn.theta import Theta
+
+__all__ = ["Backprop"]
+
+
+class Backprop:
+    """Reverse-mode gradient of one batch.
+
+    Args:
+        part: examples in one forward and backward pass; 0 = the whole batch at once.
+    """
+
+    def __init__(self, *, part: int = 0) -> None:
+        if part < 0:
+            raise InputTrouble(f"--backprop.part {part}: must be 0 (the whole batch) or a number of examples")
+        self.part = part
+        self._seed = (torch.empty(0), 0.0)
+        self._counted = (torch.empty(0), 0, 0.0)
+
+    def __call__(self, objective: Objective, theta: Theta, batch: Batch) -> Estimate:
+        """Leave g in `.grad`; return the loss of the whole batch and ||g||."""
+        theta.zero()
+        if self.part == 0 or batch.n <= self.part:
+            loss = self._whole(objective, batch)
+        else:
+            loss = self._in_parts(objective, theta, batch)
+        theta.gather()
+        return Estimate(loss, theta.norm(), batch.n)
+
+    def _whole(self, objective: Objective, batch: Batch) -> float:
+        chance.reseed(batch.draw)
+        losses = objective(batch)
+        count = self._count(losses.count)
+        self._backward(losses.total, 1.0 / count)
+        return losses.total.detach().sum().item() / count
+
+    def _in_parts(self, objective: Objective, theta: Theta, batch: Batch) -> float:
+        total = count = 0.0
+        for k, piece in enumerate(_pieces(batch, self.part)):
+            chance.reseed(batch.draw, k)
+            losses = objective(piece)
+            self._backward(losses.total, 1.0)
+            total += losses.total.detach().double().sum().item()
+            count += losses.count.sum().item()
+        theta.gather()
+        theta.scale_grad(1.0 / count)
+        return total / count
+
+    def _count(self, count: Tensor) -> float:
+        """sum(count); a loss that hands out the same tensor of counts again is not asked twice."""
+        if count is not self._counted[0] or count._version != self._counted[1]:
+            self._counted = (count, count._version, count.sum().item())
+        return self._counted[2]
+
+    def _backward(self, total: Tensor, weight: float) -> None:
+        """d(weight * sum(total)) / d theta: the weight enters as autograd's own seed, so no mean is built into the graph."""
+        if not total.requires_grad:
+            raise InputTrouble("loss: does not depend on any parameter of the model; compute it from the model's output")
+        seed, value = self._seed
+        if seed.shape != total.shape or value != weight or seed.dtype != total.dtype or seed.device != total.device:
+            seed = torch.full_like(total, weight, requires_grad=False)
+            self._seed = (seed, weight)
+        total.backward(seed)
+
+
+def _pieces(batch: Batch, size: int) -> list[Batch]:
+    def cut(value: object, a: int, b: int) -> object:
+        if isinstance(value, Tensor):
+            return value[a:b]
+        if isinstance(value, dict):
+            return {k: cut(v, a, b) for k, v in value.items()}
+        if isinstance(value, (tuple, list)):
+            return type(value)(cut(v, a, b) for v in value)
+        return value
+
+    return [
+        Batch(cut(batch.x, a, a + size), cut(batch.y, a, a + size), batch.index[a : a + size], batch.draw)
+        for a in range(0, batch.n, size)
+    ]
+
+

@@ -1,0 +1,297 @@
+"""The loop: train() is a generator of steps, written as straight code. Who wants to look or to interfere writes a `for` loop.
+
+    for step in train(descent): ...
+
+No events, no callbacks. Between two steps all of `descent` may be read, and its dials turned. A `record` is passed in where a run
+folder is wanted; it is closed however the loop ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gradlearn import chance
+from gradlearn.optimizer import pack, unpack
+from gradlearn.step import step as take
+from gradlearn.symbols import (
+    Action,
+    Average,
+    Batches,
+    Check,
+    Controls,
+    Data,
+    Finding,
+    Gradient,
+    History,
+    Now,
+    Objective,
+    Rate,
+    Remedy,
+    Score,
+    Step,
+    Task,
+    Update,
+)
+from gradlearn.theta import Theta
+
+
+class Recorder(Protocol):
+    """What the loop asks of a run folder; `record.record.Record` is one."""
+
+    def step(self, step: Step) -> None: ...
+
+    def score(self, t: int, split: str, score: Score, seconds: float) -> None: ...
+
+    def finding(self, finding: Finding) -> None: ...
+
+    def action(self, action: Action) -> None: ...
+
+    def checkpoint(self, t: int, parts: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A point of the run to come back to, in memory; the ring of them is in every checkpoint."""
+
+    t: int
+    theta: list[Tensor]
+    update: dict[str, Tensor]
+    groups: list[dict[str, Any]]
+    average: dict[str, Tensor]
+
+
+@dataclass(slots=True)
+class Cadence:
+    """How often the loop looks up from the steps. All of it is a function of t or of the clock, never of the weights."""
+
+    score: int = 0  # steps between two scores on the validation data; 0 = only at the end
+    snapshot: int = 50  # steps between two snapshots
+    save: int = 0  # steps between two checkpoints; 0 = by time
+    save_seconds: float = 60.0
+    ring: int = 3
+
+
+@dataclass(slots=True)
+class Descent:
+    """One descent: its parts, and its whole state."""
+
+    task: Task
+    theta: Theta
+    objective: Objective
+    data: Data
+    batches: Batches
+    gradient: Gradient
+    update: Update
+    rate: Sequence[Rate]
+    average: Average
+    controls: Controls
+    checks: Sequence[Check] = ()
+    remedies: Sequence[Remedy] = ()
+    valid: Data | None = None
+    seed: int = 0
+    cadence: Cadence = field(default_factory=Cadence)
+    history: History = field(default_factory=History)
+    t: int = 0
+    seen: int = 0
+    round: int = 0
+    seconds: float = 0.0  # spent so far, over all processes of this run
+    ring: list[Snapshot] = field(default_factory=list)
+    replay: list[Action] = field(default_factory=list)  # decided by a clock in a process that is gone
+
+    def now(self) -> Now:
+        """When we are."""
+        return Now(self.t, self.controls.end, self.seen, self.seed, self.round)
+
+    def remember(self) -> None:
+        """Take a snapshot; the oldest falls out of the ring."""
+        tensors, groups = pack(self.update)
+        copy = {k: v.clone() for k, v in tensors.items()}
+        average = {k: v.clone() for k, v in self.average.state().items()}
+        self.ring.append(Snapshot(self.t, self.theta.snapshot(), copy, groups, average))
+        del self.ring[: -self.cadence.ring]
+
+    def rewind(self, before: int) -> int:
+        """Go back to the newest snapshot that is at least `before` steps old (else the oldest); t goes on. Returns its t."""
+        good = [s for s in self.ring if s.t <= self.t - before] or self.ring[:1]
+        snapshot = good[-1]
+        self.theta.restore(snapshot.theta)
+        unpack(self.update, snapshot.update, snapshot.groups)
+        self.average.load(snapshot.average)
+        self.ring = [s for s in self.ring if s.t <= snapshot.t]
+        return snapshot.t
+
+
+def train(descent: Descent, record: Recorder | None = None, clock: Callable[[Descent], Action | None] | None = None) -> Iterator[Step]:
+    """Step until the end of the run, and yield each step when it is done.
+
+    `clock` is asked after every step whether the time left asks for an earlier end. The caller may stop iterating at any time;
+    the state is then as after the last step yielded.
+    """
+    d = descent
+    theta, history, cadence = d.theta, d.history, d.cadence
+    saved = start = time.perf_counter()
+    spent = d.seconds
+    modes = _modes(theta.model)
+    theta.model.train()
+    try:
+        while d.t < d.controls.end and d.controls.stop < 0:
+            begin = time.perf_counter()
+            if d.t % cadence.snapshot == 0 and not (d.ring and d.ring[-1].t == d.t):
+                d.remember()
+            now = d.now()
+            batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
+            step = take(theta, batch, d.objective, d.gradient, d.update, d.rate, d.average, now, d.controls, len(d.data), begin)
+            d.t += 1
+            d.seen += step.n
+            history.add(step)
+            if record is not None:
+                record.step(step)
+            _watch(d, step, record)
+            _obey_clock(d, clock, record)
+            d.seconds = spent + time.perf_counter() - start
+            if cadence.score and d.t % cadence.score == 0 and d.t < d.controls.end:
+                score(d, record)
+            yield step
+            if record is not None and _save_due(d, saved):
+                save(d, record)
+                saved = time.perf_counter()
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        if record is not None:
+            record.close()
+
+
+def _watch(d: Descent, step: Step, record: Recorder | None) -> None:
+    """Let every check that is due look and speak; let the first remedy that has an answer act."""
+    for check in d.checks:
+        if (step.t + 1) % check.every:
+            continue
+        check.measure(step, d.theta, d.objective)
+        finding = check.judge(d.history)
+        if finding is None:
+            continue
+        d.history.findings.append(finding)
+        if record is not None:
+            record.finding(finding)
+        for remedy in d.remedies:
+            actions = remedy(finding, d.history, d.controls) if finding.name in remedy.answers else None
+            if actions:
+                for action in actions:
+                    perform(d, action, record)
+                break
+
+
+def perform(d: Descent, action: Action, record: Recorder | None = None) -> None:
+    """Carry out one action and log it."""
+    if action.name == "rewind":
+        back = d.rewind(d.cadence.snapshot if d.history.applied and d.history.applied[-1] else 0)
+        action = Action(action.t, "rewind", action.why, "t", float(d.t), float(back), action.by)
+    elif action.name == "finish" and action.after is not None:
+        d.controls.end = int(action.after)
+        if d.controls.finish < 0:
+            d.controls.finish = d.t
+    elif action.dial and action.after is not None:
+        kind = type(getattr(d.controls, action.dial))
+        setattr(d.controls, action.dial, kind(action.after))
+    d.history.actions.append(action)
+    if record is not None:
+        record.action(action)
+
+
+def _obey_clock(d: Descent, clock: Callable[[Descent], Action | None] | None, record: Recorder | None) -> None:
+    while d.replay and d.replay[0].t <= d.t - 1:
+        perform(d, d.replay.pop(0), record)
+    action = clock(d) if clock is not None else None
+    if action is not None:
+        perform(d, action, record)
+
+
+def _save_due(d: Descent, saved: float) -> bool:
+    if d.t >= d.controls.end or d.controls.stop >= 0:
+        return False  # the end is saved by who ends the run
+    if d.cadence.save:
+        return d.t % d.cadence.save == 0
+    return time.perf_counter() - saved > d.cadence.save_seconds
+
+
+def score(d: Descent, record: Recorder | None = None, split: str = "valid", data: Data | None = None) -> Score | None:
+    """Score the shown weights; leaves weights, buffers, modes and random state bitwise as found. None without data."""
+    data = d.valid if data is None else data
+    if data is None:
+        return None
+    start = time.perf_counter()
+    with d.average.shown(d.theta), evaluating(d.theta.model):
+        result = d.task.score(d.theta.model, data)
+    d.history.scores.append((d.t, split, result))
+    if record is not None:
+        record.score(d.t, split, result, time.perf_counter() - start)
+    return result
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside: evaluation mode and no gradients; afterwards each module's own mode and the random state as before."""
+    modes = _modes(model)
+    with chance.preserved(), torch.no_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+def _modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    return [(m, m.training) for m in model.modules()]
+
+
+def save(d: Descent, record: Recorder) -> bool:
+    """Write a checkpoint of the whole state. False: it could not be written, and the run goes on."""
+    tensors, groups = pack(d.update)
+    ring = {f"{i}.{k}": v for i, s in enumerate(d.ring) for k, v in _snapshot_tensors(s).items()}
+    parts = {"model": d.theta.tensors(), "update": tensors, "average": d.average.state(), "task": {}, "ring": ring}
+    state = {
+        "t": d.t,
+        "seen": d.seen,
+        "round": d.round,
+        "seconds": d.seconds,
+        "controls": {name: getattr(d.controls, name) for name in Controls.__slots__},
+        "groups": groups,
+        "ring": [{"t": s.t, "groups": s.groups} for s in d.ring],
+    }
+    return record.checkpoint(d.t, parts, state)
+
+
+def restore(d: Descent, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+    """The inverse of `save`; history comes from the log (`record`)."""
+    d.theta.load(parts["model"])
+    unpack(d.update, dict(parts["update"]), state["groups"])
+    d.average.load(parts["average"])
+    d.t, d.seen, d.round, d.seconds = state["t"], state["seen"], state["round"], state["seconds"]
+    for name, value in state["controls"].items():
+        setattr(d.controls, name, value)
+    d.ring = [_snapshot(i, meta, parts["ring"]) for i, meta in enumerate(state["ring"])]
+
+
+def _snapshot_tensors(s: Snapshot) -> dict[str, Tensor]:
+    own = {f"theta.{i}": t for i, t in enumerate(s.theta)}
+    return own | {f"update.{k}": v for k, v in s.update.items()} | {f"average.{k}": v for k, v in s.average.items()}
+
+
+def _snapshot(i: int, meta: Mapping[str, Any], ring: Mapping[str, Tensor]) -> Snapshot:
+    def part(name: str) -> dict[str, Tensor]:
+        prefix = f"{i}.{name}."
+        return {k.removeprefix(prefix): v for k, v in ring.items() if k.startswith(prefix)}
+
+    theta = part("theta")
+    return Snapshot(meta["t"], [theta[str(k)] for k in range(len(theta))], part("update"), meta["groups"], part("average"))

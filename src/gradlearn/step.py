@@ -1,0 +1,71 @@
+"""The equation, once: theta <- theta - eta * u(g), g ~ grad L_B(theta)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from gradlearn.symbols import Average, Batch, Controls, Gradient, Now, Objective, Rate, Step, Update
+from gradlearn.theta import Theta
+
+
+def step(
+    theta: Theta,
+    batch: Batch,
+    objective: Objective,
+    gradient: Gradient,
+    update: Update,
+    rate: Sequence[Rate],
+    average: Average,
+    now: Now,
+    controls: Controls,
+    examples: int,
+    start: float = 0.0,
+) -> Step:
+    """Take one step and say what it was.
+
+    A loss or gradient that is not finite blocks the update: theta, the update's state and the average stay as they are.
+    `examples` is the size of the data, for the epoch count; `start` the time (perf_counter) at which work on this step began.
+    """
+    start = start or time.perf_counter()
+    estimate = gradient(objective, theta, batch)  # leaves g in .grad
+    lr = set_rates(update, factor(rate, now, controls))
+    if estimate.finite:
+        if 0.0 < controls.clip < estimate.norm:
+            theta.scale_grad(controls.clip / estimate.norm)
+        update.observe(estimate)
+        # a closure evaluates the same batch with the same draws again; torch's updates would call it even if they need none
+        closure = (lambda: gradient(objective, theta, batch).loss) if getattr(update, "needs_closure", False) else None
+        with theta.still(update) if theta.untouched else nullcontext():
+            update.step(closure)
+        average.see(theta)
+    return Step(
+        now.t,
+        estimate.loss,
+        estimate.norm,
+        lr,
+        batch.n,
+        (now.seen + batch.n) / examples,
+        estimate.finite,
+        time.perf_counter() - start,
+        batch.index,
+    )
+
+
+def factor(rate: Sequence[Rate], now: Now, controls: Controls) -> float:
+    """eta as a factor of each group's own base: the product of the schedules, the dial, and the way to zero once `finish` is asked."""
+    total = controls.rate
+    if 0 <= controls.finish <= now.t:
+        total *= max(controls.end - now.t, 0) / max(controls.end - controls.finish, 1)
+        now = now._replace(t=controls.finish)
+    for schedule in rate:
+        total *= schedule(now)
+    return total
+
+
+def set_rates(update: Update, factor: float) -> float:
+    """Each group's lr = its own base (`initial_lr`) x factor; returns the first group's."""
+    for group in update.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return update.param_groups[0]["lr"]

@@ -1,0 +1,265 @@
+"""READ FIRST. The values that pass between the folders, and their protocols. Everything here is one equation:
+
+    theta  <-  theta  -  eta * u(g),        g ~ grad L_B(theta)
+
+    data -> batches -> objective -> gradient -> update (x rate) -> theta -> average -> watch -> remedy
+                                                                   \\-> record -> report
+
+Each arrow hands over ONE frozen value: indices -> Batch -> Losses -> Estimate -> Step -> Finding -> Action. Nothing flows back
+but actions; those turn `Controls` (named dials), rewind, or stop. t never goes back.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor, nn
+
+    from gradlearn.theta import Theta
+
+
+class Batch(NamedTuple):
+    """B: n examples, and the key of every random draw made for them."""
+
+    x: Any  # what the model is called with: a tensor (n, ...), or a tuple or dict of them
+    y: Any  # what the loss compares with; None where the task needs none
+    index: Tensor  # (n,) int64: which examples of the data
+    draw: int = 0  # the same batch with the same draw is the same augmentation, dropout, rollout
+
+    @property
+    def n(self) -> int:
+        """How many examples."""
+        return self.index.shape[0]
+
+
+class Losses(NamedTuple):
+    """L, unreduced: L = sum(total) / sum(count), divided once, in `gradient/`."""
+
+    total: Tensor  # (n,) per example: a sum over its terms (tokens, anchors, outputs)
+    count: Tensor  # (n,) how many terms each total has: 1 for classification
+    logp: Tensor | None = None  # (n,) log-probability where the example itself was sampled (score function)
+
+
+class Estimate(NamedTuple):
+    """g has been left in `.grad`; this is what is known of it."""
+
+    loss: float  # L_B(theta), before the step
+    norm: float  # ||g||_2 over all of theta
+    n: int  # examples seen
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and every gradient are finite numbers: the norm of a vector is finite only if each entry is."""
+        total = self.loss + self.norm
+        return total - total == 0.0
+
+
+class Now(NamedTuple):
+    """When: what schedules, batches and draws may depend on."""
+
+    t: int  # this step, from 0; never goes back
+    T: int  # steps in the whole run
+    seen: int  # examples consumed before this step
+    seed: int
+    round: int = 0  # how often `collect` has been called
+
+    @property
+    def share(self) -> float:
+        """Share of the run that is over at the middle of this step: in (0, 1)."""
+        return (self.t + 0.5) / max(self.T, 1)
+
+
+class Step(NamedTuple):
+    """One step of the equation, done. A row of steps.jsonl."""
+
+    t: int
+    loss: float
+    norm: float
+    lr: float  # eta of the first group of parameters
+    n: int
+    epoch: float  # passes over the training data when the step is over
+    applied: bool  # False: loss or gradient was not finite, theta is as it was
+    seconds: float  # wall time of this step; the one field that differs between two equal runs
+    index: Tensor | None = None  # (n,) which examples; not logged
+
+
+class Score(NamedTuple):
+    """How good a model is on data: one main number, and all the others by name."""
+
+    name: str
+    higher: bool  # whether higher is better
+    value: float
+    all: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a health check has to say. A row of findings.jsonl."""
+
+    t: int
+    name: str  # of the closed vocabulary: healthy, diverged, non-finite, ...
+    level: str  # "info", "warn" or "alarm"
+    what: str  # one sentence with its numbers
+    why: str  # the likely cause
+    remedy: str  # what was done or what to type
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What is done about a finding. A row of actions.jsonl; replayed on resume where a clock decided it."""
+
+    t: int
+    name: str  # skip, rewind, turn, finish, stop
+    why: str
+    dial: str = ""  # which of the `Controls`, if any
+    before: float | None = None
+    after: float | None = None
+    by: str = "watch"  # "watch", "clock" or "user"
+
+
+@dataclass(slots=True)
+class Controls:
+    """The dials. Only actions turn them; each turn is logged with its reason, and all are in every checkpoint."""
+
+    rate: float = 1.0  # factor on every learning rate
+    clip: float = 0.0  # bound on ||g||_2; 0 = none
+    end: int = 0  # T: the step at which the run is over
+    finish: int = -1  # from this step on the rate falls in a straight line to zero at `end`; -1 = never asked
+    augment: float = 1.0  # strength of augmentation, 1 = as planned
+    stop: int = -1  # exit code of a run that must end now; -1 = go on
+
+
+class History:
+    """What checks and remedies may know of the run so far: rebuilt from the log on resume, the same in every process."""
+
+    def __init__(self) -> None:
+        self.loss: list[float] = []  # loss[t]: of every step so far
+        self.norm: list[float] = []  # ||g|| likewise
+        self.applied: list[bool] = []  # False where the update was blocked
+        self.last: Step | None = None
+        self.scores: list[tuple[int, str, Score]] = []  # (t, split, score)
+        self.findings: list[Finding] = []
+        self.actions: list[Action] = []
+
+    def add(self, step: Step) -> None:
+        """One more step is done."""
+        self.loss.append(step.loss)
+        self.norm.append(step.norm)
+        self.applied.append(step.applied)
+        self.last = step
+
+    def count(self, action: str) -> int:
+        """How often an action of this name was taken."""
+        return sum(a.name == action for a in self.actions)
+
+    def last_action(self, action: str) -> int:
+        """The step of the last action of this name; -1 if there was none."""
+        return max((a.t for a in self.actions if a.name == action), default=-1)
+
+
+@runtime_checkable
+class Data(Protocol):
+    """A set of examples: tensors stay tensors, a batch is a slice."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, index: Tensor, draw: int) -> Batch:
+        """The examples of these indices, (n,) int64; `draw` keys their augmentation, -1 asks for none."""
+        ...
+
+
+class Task(Protocol):
+    """What is learned: a model, data, a loss per example, and the number a person cares about."""
+
+    name: str
+
+    def model(self, seed: int) -> nn.Module: ...
+
+    def data(self, split: str) -> Data: ...
+
+    def collect(self, model: nn.Module, now: Now) -> Data:
+        """Once a round: a supervised task returns the same data, a policy plays a rollout."""
+        ...
+
+    def losses(self, model: nn.Module, batch: Batch) -> Losses: ...
+
+    def score(self, model: nn.Module, data: Data) -> Score: ...
+
+
+class Objective(Protocol):
+    """L as the gradient sees it: the task's losses plus penalties on theta, for one batch."""
+
+    model: nn.Module
+
+    def __call__(self, batch: Batch) -> Losses: ...
+
+
+class Batches(Protocol):
+    """B: a pure function of now. `Batches(n, **options)`, n examples in the data."""
+
+    size: int  # examples in one batch
+
+    def __call__(self, now: Now) -> Tensor: ...  # (size,) int64
+
+
+class Gradient(Protocol):
+    """g: leaves the gradient in `.grad` of every parameter; theta, buffers and random state as found."""
+
+    def __call__(self, objective: Objective, theta: Theta, batch: Batch) -> Estimate: ...
+
+
+class Update(Protocol):
+    """u: a `torch.optim.Optimizer`; `observe` is where it is told of the estimate."""
+
+    param_groups: list[dict[str, Any]]
+
+    def observe(self, estimate: Estimate) -> None: ...
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None: ...  # a closure where `needs_closure` is true
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+class Rate(Protocol):
+    """eta: a factor; the rate of a group is its own base times every factor times the dial."""
+
+    def __call__(self, now: Now) -> float: ...
+
+
+class Average(Protocol):
+    """theta-bar: `see` after each step; inside `shown` the model holds the weights that are scored and saved."""
+
+    def see(self, theta: Theta) -> None: ...
+
+    def shown(self, theta: Theta) -> AbstractContextManager[None]: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def load(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+class Check(Protocol):
+    """A health check: measure, judge, say. Leaves theta, buffers and random state bitwise as found."""
+
+    every: int  # steps between two looks
+    cost: float  # of one look, in units of one training step
+
+    def measure(self, step: Step, theta: Theta, objective: Objective) -> float | None: ...
+
+    def judge(self, history: History) -> Finding | None: ...
+
+
+class Remedy(Protocol):
+    """One kind of action: what to do about a finding, or None to leave it to the next remedy."""
+
+    answers: tuple[str, ...]  # names of findings
+
+    def __call__(self, finding: Finding, history: History, controls: Controls) -> Sequence[Action] | None: ...

@@ -1,0 +1,302 @@
+"""theta is one vector: per device and dtype one contiguous buffer; the module's parameters and their gradients are views into it.
+
+    theta = [segment | segment | ...],   segment = parameters of one (role, decay), in the order of the model
+
+So a norm, a finite check, clipping, an average, a snapshot and every elementwise update are one pass over memory instead of one
+per tensor. Names, ties, strides (channels_last) and the state dict stay as the module's author gave them. What a module may do to
+its parameters behind our back is found each step (`bind`) and mended, or refused with the reason. `release` gives every
+parameter its own storage again.
+
+Use it where gradlearn owns the loop. A loop of your own does not need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradlearn.errors import InputTrouble
+
+ROLES = ("matrix", "embedding", "head", "rest")
+_ALIGN = 64  # bytes: every tensor starts where a fresh allocation would, so kernels take the same path
+
+_NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+)
+
+
+@dataclass(slots=True)
+class Member:
+    """One parameter tensor and its place in the vector."""
+
+    name: str
+    param: nn.Parameter
+    owners: list[tuple[nn.Module, str]]  # every module that holds it: more than one when tied
+    role: str
+    decay: bool
+    view: Tensor = field(init=False)
+    grad: Tensor = field(init=False)
+    start: int = 0  # in its block
+
+
+@dataclass(slots=True)
+class Block:
+    """All parameters of one device and dtype: the vector itself, and g beside it."""
+
+    flat: Tensor  # (size,)
+    grad: Tensor  # (size,)
+    members: list[Member]
+    segments: list[tuple[str, bool, int, int]]  # role, decay, start, stop
+
+
+class Theta:
+    """The trainable parameters of a module as one vector.
+
+    Args:
+        model: any module; frozen parameters and buffers stay where they are.
+
+    Raises:
+        InputTrouble: nothing to train, or parameters that no vector can hold (sparse, complex, lazy).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        members = _members(model)
+        if not members:
+            raise InputTrouble("model: no parameter requires a gradient; there is nothing to train")
+        self.blocks = [_lay_out(group) for group in _by_kind(members)]
+        self.members = [m for b in self.blocks for m in b.members]
+        self._places = [(owner._parameters, name, m.param) for m in self.members for owner, name in m.owners]
+        self._pointers = [m.view.data_ptr() for m in self.members]
+        self._versions = [0] * len(self.members)
+        self._watched = [(m.param, m.grad) for m in self.members]
+        self.untouched: list[Member] = []
+
+    def __len__(self) -> int:
+        """Number of parameters: entries of theta, without padding."""
+        return sum(m.param.numel() for m in self.members)
+
+    def zero(self) -> None:
+        """g <- 0, and every parameter's `.grad` is its view again."""
+        self.bind()
+        for param, grad in self._watched:
+            if param.grad is not grad:
+                param.grad = grad
+        for block in self.blocks:
+            block.grad.zero_()
+        self._versions = [grad._version for _, grad in self._watched]
+
+    def gather(self) -> None:
+        """After backward: gradients that autograd put elsewhere go into the vector; note who got none this step."""
+        for param, grad in self._watched:
+            if param.grad is not grad:
+                if param.grad is not None:
+                    grad.copy_(param.grad.detach())
+                param.grad = grad
+        before, now = self._versions, [grad._version for _, grad in self._watched]
+        self.untouched = []
+        if any(map(int.__eq__, before, now)):
+            self.untouched = [m for m, a, b in zip(self.members, before, now, strict=True) if a == b]
+
+    def bind(self) -> None:
+        """Mend what was moved since the last step (values are kept), refuse what cannot be mended.
+
+        Raises:
+            InputTrouble: a parameter changed dtype, device or shape, was replaced, or a new one appeared.
+        """
+        for i, m in enumerate(self.members):
+            if m.param.data_ptr() != self._pointers[i]:
+                self._mend(m)
+        for registry, name, param in self._places:
+            if registry.get(name) is not param:
+                self._adopt(registry, name, param)
+
+    def _mend(self, m: Member) -> None:
+        if m.param.dtype != m.view.dtype or m.param.device != m.view.device or m.param.shape != m.view.shape:
+            raise InputTrouble(
+                f"model: parameter {m.name!r} became {m.param.dtype} {tuple(m.param.shape)} on {m.param.device} while training "
+                f"(was {m.view.dtype} {tuple(m.view.shape)} on {m.view.device}); convert the model before fit"
+            )
+        m.view.copy_(m.param.detach())
+        m.param.data = m.view
+
+    def _adopt(self, registry: Any, name: str, param: nn.Parameter) -> None:
+        new = registry.get(name)
+        if new is None or new.shape != param.shape:
+            raise InputTrouble(f"model: parameter {name!r} was removed or replaced while training; change the model before fit")
+        with torch.no_grad():
+            param.copy_(new)
+        registry[name] = param
+
+    def norm(self) -> float:
+        """||g||_2 over the whole vector, in one pass."""
+        if len(self.blocks) == 1:
+            return torch.linalg.vector_norm(self.blocks[0].grad).item()
+        return sum(torch.linalg.vector_norm(b.grad).item() ** 2 for b in self.blocks) ** 0.5
+
+    def scale_grad(self, factor: float) -> None:
+        """g <- factor * g."""
+        for block in self.blocks:
+            block.grad.mul_(factor)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups for an elementwise update: one flat tensor for what decays, one for what does not, per block.
+
+        Each has `role` "all" or "rest"; groups without decay carry `weight_decay` 0.
+        """
+        groups: list[dict[str, Any]] = []
+        for block in self.blocks:
+            for decay in (True, False):
+                spans = [(a, b) for _, d, a, b in block.segments if d is decay]
+                if not spans:
+                    continue
+                start, stop = spans[0][0], spans[-1][1]
+                param = nn.Parameter(block.flat[start:stop])
+                param.grad = block.grad[start:stop]
+                groups.append({"params": [param], "role": "all" if decay else "rest"} | ({} if decay else {"weight_decay": 0.0}))
+        return groups
+
+    @contextmanager
+    def still(self, update: Any) -> Iterator[None]:
+        """While `update` steps, parameters that got no gradient keep their value and their state, as torch would leave them."""
+        kept: list[tuple[Tensor, Tensor]] = []
+        for m in self.untouched:
+            kept.append((m.view, m.view.clone()))
+            kept += [(s, s.clone()) for s in _state_slices(update, self, m)]
+        yield
+        for place, value in kept:
+            place.copy_(value)
+
+    def first_nonfinite(self) -> tuple[str, str] | None:
+        """(name, "gradient" or "value") of the first tensor that holds a NaN or an infinity; None if all are finite."""
+        for m in self.members:
+            if not torch.isfinite(m.grad).all():
+                return m.name, "gradient"
+            if not torch.isfinite(m.view).all():
+                return m.name, "value"
+        return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole state of the module by name: each tied parameter once; buffers and frozen parameters too."""
+        seen: dict[int, str] = {}
+        out: dict[str, Tensor] = {}
+        for name, tensor in self.model.state_dict(keep_vars=True).items():
+            if isinstance(tensor, Tensor) and id(tensor) not in seen:
+                seen[id(tensor)] = name
+                out[name] = tensor.detach()
+        return out
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `tensors`, in place. Raises InputTrouble where names or shapes differ."""
+        own = self.tensors()
+        for name in own.keys() ^ tensors.keys():
+            raise InputTrouble(f"weights: {'missing' if name in own else 'unknown'} tensor {name!r}; wrong or damaged model")
+        for name, place in own.items():
+            if place.shape != tensors[name].shape:
+                raise InputTrouble(f"weights: tensor {name!r} is {list(tensors[name].shape)}, model expects {list(place.shape)}; wrong model")
+            place.copy_(tensors[name])
+
+    def buffers(self) -> list[Tensor]:
+        """Everything that a forward pass may change: the module's persistent and other buffers."""
+        return list(self.model.buffers())
+
+    def snapshot(self) -> list[Tensor]:
+        """A copy of theta and the buffers."""
+        return [b.flat.clone() for b in self.blocks] + [t.clone() for t in self.buffers()]
+
+    def restore(self, snapshot: list[Tensor]) -> None:
+        """theta and buffers as they were at `snapshot`."""
+        for place, value in zip([b.flat for b in self.blocks] + self.buffers(), snapshot, strict=True):
+            place.copy_(value)
+
+    def release(self) -> None:
+        """Give each parameter a storage of its own, so that saving or returning the model saves nothing but it."""
+        for m in self.members:
+            m.param.data = m.view.clone(memory_format=torch.preserve_format)
+            m.param.grad = None
+
+
+def _members(model: nn.Module) -> list[Member]:
+    owners: dict[int, list[tuple[nn.Module, str]]] = {}
+    kinds: dict[int, nn.Module] = {}
+    for module in model.modules():
+        for name, param in module._parameters.items():
+            if param is not None:
+                owners.setdefault(id(param), []).append((module, name))
+                kinds.setdefault(id(param), module)
+    members = []
+    for name, param in model.named_parameters():
+        if not param.requires_grad:
+            continue
+        if isinstance(param, nn.parameter.UninitializedParameter):
+            raise InputTrouble(f"model: parameter {name!r} is not initialised yet; call the model once before fit")
+        if param.is_sparse or param.is_complex():
+            raise InputTrouble(f"model: parameter {name!r} is {param.dtype} {param.layout}; only dense real parameters are trained")
+        module = kinds[id(param)]
+        decay = param.ndim >= 2 and not isinstance(module, _NORMS)
+        role = "embedding" if isinstance(module, nn.Embedding) else "matrix" if decay else "rest"
+        members.append(Member(name, param, owners[id(param)], role, decay))
+    last = next((m for m in reversed(members) if m.role == "matrix"), None)
+    if last is not None and any(m.role == "matrix" for m in members if m is not last):
+        last.role = "head"
+    return members
+
+
+def _by_kind(members: list[Member]) -> list[list[Member]]:
+    groups: dict[tuple[torch.device, torch.dtype], list[Member]] = {}
+    for m in members:
+        groups.setdefault((m.param.device, m.param.dtype), []).append(m)
+    return list(groups.values())
+
+
+def _lay_out(members: list[Member]) -> Block:
+    """One buffer for these parameters, decaying segments first, each tensor 64-byte aligned; values move in, strides are kept."""
+    members = sorted(members, key=lambda m: (not m.decay, ROLES.index(m.role)))  # stable: depth within a segment
+    first = members[0].param
+    unit = max(_ALIGN // first.element_size(), 1)
+    position, segments = 0, []
+    for m in members:
+        if not segments or segments[-1][:2] != [m.role, m.decay]:
+            segments.append([m.role, m.decay, position, position])
+        m.start = position
+        position += -(-m.param.numel() // unit) * unit
+        segments[-1][3] = position
+    flat = torch.zeros(position, dtype=first.dtype, device=first.device)
+    grad = torch.zeros_like(flat)
+    for m in members:
+        m.view, m.grad = _window(flat, m), _window(grad, m)
+        m.view.copy_(m.param.detach())
+        m.param.data = m.view
+        m.param.grad = m.grad
+    return Block(flat, grad, members, [(r, d, a, b) for r, d, a, b in segments])
+
+
+def _window(flat: Tensor, m: Member) -> Tensor:
+    """The view of one parameter with its author's strides. `.data` gives it a version counter of its own (see `gather`)."""
+    p = m.param
+    dense = p.numel() == 0 or torch.ops.aten.is_non_overlapping_and_dense(p.detach())
+    strides = p.stride() if dense else torch.empty(p.shape, device="meta").stride()
+    return flat.as_strided(p.shape, strides, m.start).data
+
+
+def _state_slices(update: Any, theta: Theta, m: Member) -> Iterator[Tensor]:
+    """The part of each flat state tensor of an update that belongs to one parameter."""
+    block = next(b for b in theta.blocks if m in b.members)
+    size = m.param.numel()
+    for group in update.param_groups:
+        for param in group["params"]:
+            offset = (param.data_ptr() - block.flat.data_ptr()) // block.flat.element_size()
+            if param is m.param:
+                yield from (s for s in update.state.get(param, {}).values() if isinstance(s, Tensor))
+            elif param.ndim == 1 and offset <= m.start < offset + param.numel():
+                for state in update.state.get(param, {}).values():
+                    if isinstance(state, Tensor) and state.shape == param.shape:
+                        yield state[m.start - offset : m.start - offset + size]

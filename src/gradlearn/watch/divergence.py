@@ -1,0 +1,90 @@
+"""Divergence: has the loss gone up and stayed up, while every number is still finite?
+
+    now = median of the last w losses, start = of the first w, best = least median of w since the last rewind
+    diverged  <=>  now > 3 start   or   start - best > start / 5  and  now > best + (start - best) / 2
+
+Medians over w steps make it deaf to single hard batches. The thresholds stand between the spikes that a healthy run recovers
+from by itself and the runs that never come back (`docs/checks.md`). Peers look for NaN only, or at the end of an epoch.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+from gradlearn.errors import InputTrouble
+from gradlearn.symbols import Finding, History, Objective, Step
+from gradlearn.theta import Theta
+
+__all__ = ["Divergence"]
+
+
+class Divergence:
+    """Speaks when the training loss has lost more than half of its progress, or is three times what it was at the start.
+
+    Args:
+        window: steps in a median, at least 3.
+    """
+
+    cost = 0.0
+
+    def __init__(self, *, window: int = 20) -> None:
+        if window < 3:
+            raise InputTrouble(f"--divergence.window {window}: must be at least 3")
+        self.window = window
+        self.every = max(window // 2, 1)
+        self._medians: list[float] = []  # of the losses [k every, k every + window): a cache, any of it can be made again
+
+    def measure(self, step: Step, theta: Theta, objective: Objective) -> float | None:
+        """The loss itself, which history keeps."""
+        return step.loss
+
+    def judge(self, history: History) -> Finding | None:
+        """A finding if the last window is far above the best."""
+        w, losses = self.window, history.loss
+        since = history.last_action("rewind") + 1
+        if len(losses) - since < 2 * w:
+            return None
+        start = _median(losses[:w])
+        now = _median(losses[-w:])
+        for i in range(len(self._medians) * self.every, len(losses) - w + 1, self.every):
+            self._medians.append(_median(losses[i : i + w]))
+        best = min(self._medians[-(-since // self.every) :], default=now)
+        progress = start - best
+        blown = now > 3.0 * abs(start) + 1e-12
+        lost = progress > 0.2 * abs(start) and now > best + 0.5 * progress
+        if not (blown or lost):
+            return None
+        t = len(losses) - 1
+        return Finding(
+            t,
+            "diverged",
+            "alarm",
+            f"step {t}: the training loss is {now:.4g}, after {best:.4g} at its best and {start:.4g} at the start",
+            "the learning rate is too high for the curvature here, or the data changed",
+            "rewind to the last good steps and halve the learning rate",
+            {"now": now, "best": best, "start": start, "window": w},
+        )
+
+
+def _median(losses: list[float]) -> float:
+    finite = [x for x in losses if x - x == 0]
+    return median(finite) if finite else float("inf")
+
+
+def sick() -> list[History]:
+    """A run that explodes, and one that loses what it had learned."""
+    up = [2.0 * 0.97**t for t in range(100)] + [0.1 * 1.2**t for t in range(60)]
+    return [_run([2.0 * 1.05**t for t in range(80)]), _run(up)]
+
+
+def well() -> list[History]:
+    """A run that falls, and one with single spikes."""
+    fall = [2.0 * 0.98**t + 0.05 for t in range(200)]
+    return [_run(fall), _run([x * (5.0 if t % 37 == 0 else 1.0) for t, x in enumerate(fall)])]
+
+
+def _run(losses: list[float]) -> History:
+    history = History()
+    for t, loss in enumerate(losses):
+        history.add(Step(t, loss, 1.0, 0.1, 32, t * 0.1, True, 0.0))
+    return history
