@@ -75,9 +75,15 @@ def describe(kind: str, name: str) -> Listing:
     body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == public)
     init = next((n for n in body.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     helps = _argument_help((ast.get_docstring(body) or "") + "\n" + (init and ast.get_docstring(init) or ""))
-    options = tuple(_option(a, d, helps) for a, d in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)) if init else ()
+    options = tuple(_option(a, d, helps) for a, d in _defaulted(init.args)) if init else ()
     summary = " ".join(doc.split("\n\n")[0].split())
     return Listing(kind, name, public, summary, doc, options)
+
+
+def _defaulted(arguments: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:
+    """Every argument that has a default, and every keyword-only one."""
+    plain = arguments.args[len(arguments.args) - len(arguments.defaults) :]
+    return [*zip(plain, arguments.defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
 
 
 def _option(argument: ast.arg, default: ast.expr | None, helps: dict[str, str]) -> Option:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.optimizer import pack, unpack
+from gradlearn.step import schedule
 from gradlearn.step import step as take
 from gradlearn.symbols import (
     Action,
@@ -96,7 +97,8 @@ class Descent:
     controls: Controls
     checks: Sequence[Check] = ()
     remedies: Sequence[Remedy] = ()
-    valid: Data | None = None
+    valid: Data | None = None  # scored while the run goes on, and at its end
+    test: Data | None = None  # scored once, at the end
     seed: int = 0
     cadence: Cadence = field(default_factory=Cadence)
     history: History = field(default_factory=History)
@@ -106,6 +108,7 @@ class Descent:
     seconds: float = 0.0  # spent so far, over all processes of this run
     ring: list[Snapshot] = field(default_factory=list)
     replay: list[Action] = field(default_factory=list)  # decided by a clock in a process that is gone
+    interrupted: bool = False  # set by who must end before the end: the loop saves and leaves
 
     def now(self) -> Now:
         """When we are."""
@@ -131,10 +134,10 @@ class Descent:
 
 
 def train(descent: Descent, record: Recorder | None = None, clock: Callable[[Descent], Action | None] | None = None) -> Iterator[Step]:
-    """Step until the end of the run, and yield each step when it is done.
+    """Step until the end of the run, yield each step when it is done, then score and save.
 
-    `clock` is asked after every step whether the time left asks for an earlier end. The caller may stop iterating at any time;
-    the state is then as after the last step yielded.
+    `clock` is asked after every step whether the time left asks for another end. The caller may stop iterating at any time; the
+    state is then as after the last step yielded. A checkpoint is written on the way, at the end, and when `interrupted` is set.
     """
     d = descent
     theta, history, cadence = d.theta, d.history, d.cadence
@@ -143,7 +146,7 @@ def train(descent: Descent, record: Recorder | None = None, clock: Callable[[Des
     modes = _modes(theta.model)
     theta.model.train()
     try:
-        while d.t < d.controls.end and d.controls.stop < 0:
+        while d.t < d.controls.end and d.controls.stop < 0 and not d.interrupted:
             begin = time.perf_counter()
             if d.t % cadence.snapshot == 0 and not (d.ring and d.ring[-1].t == d.t):
                 d.remember()
@@ -156,14 +159,19 @@ def train(descent: Descent, record: Recorder | None = None, clock: Callable[[Des
             if record is not None:
                 record.step(step)
             _watch(d, step, record)
-            _obey_clock(d, clock, record)
             d.seconds = spent + time.perf_counter() - start
+            _obey_clock(d, clock, record)
             if cadence.score and d.t % cadence.score == 0 and d.t < d.controls.end:
                 score(d, record)
             yield step
             if record is not None and _save_due(d, saved):
                 save(d, record)
                 saved = time.perf_counter()
+        if not d.interrupted:
+            score(d, record)
+            score(d, record, "test", d.test)
+        if record is not None:
+            save(d, record)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -197,9 +205,8 @@ def perform(d: Descent, action: Action, record: Recorder | None = None) -> None:
         back = d.rewind(d.cadence.snapshot if d.history.applied and d.history.applied[-1] else 0)
         action = Action(action.t, "rewind", action.why, "t", float(d.t), float(back), action.by)
     elif action.name == "finish" and action.after is not None:
-        d.controls.end = int(action.after)
-        if d.controls.finish < 0:
-            d.controls.finish = d.t
+        d.controls.level = schedule(d.rate, d.now(), d.controls)
+        d.controls.finish, d.controls.end = d.t, int(action.after)
     elif action.dial and action.after is not None:
         kind = type(getattr(d.controls, action.dial))
         setattr(d.controls, action.dial, kind(action.after))
@@ -217,8 +224,8 @@ def _obey_clock(d: Descent, clock: Callable[[Descent], Action | None] | None, re
 
 
 def _save_due(d: Descent, saved: float) -> bool:
-    if d.t >= d.controls.end or d.controls.stop >= 0:
-        return False  # the end is saved by who ends the run
+    if d.t >= d.controls.end or d.controls.stop >= 0 or d.interrupted:
+        return False  # the end is saved after its scores
     if d.cadence.save:
         return d.t % d.cadence.save == 0
     return time.perf_counter() - saved > d.cadence.save_seconds
@@ -226,8 +233,8 @@ def _save_due(d: Descent, saved: float) -> bool:
 
 def score(d: Descent, record: Recorder | None = None, split: str = "valid", data: Data | None = None) -> Score | None:
     """Score the shown weights; leaves weights, buffers, modes and random state bitwise as found. None without data."""
-    data = d.valid if data is None else data
-    if data is None:
+    data = d.valid if split == "valid" else data
+    if data is None or len(data) == 0:
         return None
     start = time.perf_counter()
     with d.average.shown(d.theta), evaluating(d.theta.model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -54,14 +55,15 @@ def step(
 
 
 def factor(rate: Sequence[Rate], now: Now, controls: Controls) -> float:
-    """eta as a factor of each group's own base: the product of the schedules, the dial, and the way to zero once `finish` is asked."""
-    total = controls.rate
+    """eta as a factor of each group's own base: the schedules, times the dial."""
+    return controls.rate * schedule(rate, now, controls)
+
+
+def schedule(rate: Sequence[Rate], now: Now, controls: Controls) -> float:
+    """The product of the schedules; once `finish` was asked, a straight line from what it was then to zero at the new end."""
     if 0 <= controls.finish <= now.t:
-        total *= max(controls.end - now.t, 0) / max(controls.end - controls.finish, 1)
-        now = now._replace(t=controls.finish)
-    for schedule in rate:
-        total *= schedule(now)
-    return total
+        return controls.level * max(controls.end - now.t, 0) / max(controls.end - controls.finish, 1)
+    return math.prod(part(now) for part in rate)
 
 
 def set_rates(update: Update, factor: float) -> float:

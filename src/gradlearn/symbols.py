@@ -130,7 +130,8 @@ class Controls:
     rate: float = 1.0  # factor on every learning rate
     clip: float = 0.0  # bound on ||g||_2; 0 = none
     end: int = 0  # T: the step at which the run is over
-    finish: int = -1  # from this step on the rate falls in a straight line to zero at `end`; -1 = never asked
+    finish: int = -1  # from this step on the rate falls from `level` in a straight line to zero at `end`; -1 = never asked
+    level: float = 1.0  # what the schedules gave when `finish` was asked
     augment: float = 1.0  # strength of augmentation, 1 = as planned
     stop: int = -1  # exit code of a run that must end now; -1 = go on
 

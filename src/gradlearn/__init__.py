@@ -1,0 +1,39 @@
+"""gradlearn: learning by gradient descent, with nothing tuned by hand, and an honest account of it.
+
+    theta  <-  theta  -  eta * u(g),        g ~ grad L_B(theta)
+
+    run = gradlearn.fit(model, (x, y), loss="cross_entropy")      train any nn.Module
+    for step in gradlearn.train(model, (x, y)): ...               the loop itself
+    gradlearn.load("runs/images-001").predict(x)                  a trained model back
+
+Nothing is imported before it is used: `import gradlearn` costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gradlearn.errors import Trouble as Trouble
+    from gradlearn.learn import Run as Run
+    from gradlearn.learn import fit as fit
+    from gradlearn.learn import load as load
+    from gradlearn.learn import train as train
+
+_PLACES = {"fit": "learn", "train": "learn", "load": "learn", "Run": "learn", "Trouble": "errors"}
+
+__all__ = ["fit", "train", "load", "Run", "Trouble", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'gradlearn' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"gradlearn.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Readers: picture files, IDX, Parquet and digits in, numpy uint8 out, decoded once; split, lint, fingerprint."""

@@ -1,0 +1,149 @@
+"""The plan: every value that the user left open, chosen before step 0, each with who chose it and why.
+
+    value = user's, if given; else the plan's
+
+A user's value always wins and is never changed. Names are those of the command line and of run.toml: `batch`, `lr`, `update`, and
+`<plug-in>.<option>` for the options of what a run names. The recipe is one fixed set of rules in steps, batch and data size
+(docs/plan.md has the measurements behind it); nothing here looks at the name of a data set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gradlearn.errors import InputTrouble, nearest
+from gradlearn.find import describe, names
+
+PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One value of a run, who chose it, and why."""
+
+    value: Any
+    by: str  # "user", "plan", "measured" or "data"
+    why: str = ""
+
+
+class Plan:
+    """The choices of a run by name, in the order in which they were made. What the user set is set first and stays."""
+
+    def __init__(self, user: Mapping[str, Any] | None = None) -> None:
+        self.choices: dict[str, Choice] = {}
+        for name, value in (user or {}).items():
+            if value is not None and value != "auto":
+                self.choices[name] = Choice(value, "user", "as given")
+
+    def __getitem__(self, name: str) -> Any:
+        return self.choices[name].value
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.choices
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, or the default where nothing is chosen."""
+        return self.choices[name].value if name in self.choices else default
+
+    def choose(self, name: str, value: Any, why: str, by: str = "plan") -> Any:
+        """Set a value unless the user (or an earlier rule) has; returns the one that holds."""
+        if name not in self.choices:
+            self.choices[name] = Choice(value, by, why)
+        return self.choices[name].value
+
+    def replace(self, name: str, value: Any, why: str, by: str = "plan") -> Any:
+        """Set a value that an earlier rule may have set; a user's stays."""
+        if name not in self.choices or self.choices[name].by != "user":
+            self.choices[name] = Choice(value, by, why)
+        return self.choices[name].value
+
+    def options(self, plugin: str) -> dict[str, Any]:
+        """The options chosen for one plug-in: {"weight_decay": 0.05} from "adamw.weight_decay"."""
+        prefix = plugin + "."
+        return {k.removeprefix(prefix): c.value for k, c in self.choices.items() if k.startswith(prefix)}
+
+    def items(self) -> Iterator[tuple[str, Choice]]:
+        """All choices by name."""
+        yield from self.choices.items()
+
+
+def check_names(plan: Plan) -> None:
+    """Every plug-in named exists, and every `<plug-in>.<option>` belongs to one that the run names.
+
+    Raises:
+        InputTrouble: naming the nearest known one.
+    """
+    used: dict[str, str] = {"warmup": "rate", "linear": "rate"} if "rate" not in plan else {}
+    for choice, kind in PLUGGED.items():
+        if choice in plan:
+            describe(kind, plan[choice])
+            used[plan[choice]] = kind
+    for name in plan.get("rate", []):
+        describe("rate", name)
+        used[name] = "rate"
+    for kind in ("objective", "watch", "remedy"):
+        used |= dict.fromkeys(names(kind), kind)
+    for name in plan.choices:
+        plugin, dot, option = name.partition(".")
+        if not dot:
+            continue
+        if plugin not in used:
+            raise InputTrouble(f"--{name}: this run has no {plugin!r}{nearest(plugin, used)}")
+        if used[plugin] == "update" and option == "lr":
+            raise InputTrouble(f"--{name}: the learning rate of every update is given as --lr")
+        known = [o.name for o in describe(used[plugin], plugin).options]
+        if option not in known:
+            raise InputTrouble(f"--{name}: {plugin} has no option {option!r}{nearest(option, known) if known else ''}")
+
+
+def choose_batch(plan: Plan, n: int) -> None:
+    """How many examples a step sees: about the square root of the data, a power of two from 16 to 128."""
+    size = 2 ** min(max(round(math.log2(max(n, 2)) / 2), 4), 7)
+    batch = plan.choose("batch", size, f"a power of two near the square root of {n} training examples, at most 128")
+    if not (batch == "full" or (isinstance(batch, int) and not isinstance(batch, bool) and batch >= 1)):
+        raise InputTrouble(f"--batch {batch!r}: expected a number of examples, 'full' or 'auto'")
+    kind = "full" if batch == "full" or batch >= n else "single" if batch == 1 else "shuffle"
+    plan.choose("batches", kind, "follows from the batch")
+    if plan["batches"] == "shuffle":
+        plan.choose("shuffle.size", batch, "follows from the batch")
+
+
+def batch_size(plan: Plan, n: int) -> int:
+    """Examples in one step."""
+    return n if plan["batch"] == "full" else min(int(plan["batch"]), n)
+
+
+def choose_length(plan: Plan, n: int, epochs: float) -> None:
+    """Steps of the run, from --steps, --epochs, or the number of epochs that the task suggests. --time is decided by measuring."""
+    size = batch_size(plan, n)
+    if "time" in plan and "steps" not in plan and "epochs" not in plan:
+        return
+    if "steps" not in plan:
+        epochs = plan.choose("epochs", epochs, "at least 1,000 steps and 10 epochs, at most 100 epochs")
+        plan.choose("steps", max(round(epochs * n / size), 1), f"{epochs:g} epochs of {n} examples, {size} a step")
+    if not isinstance(plan["steps"], int) or plan["steps"] < 1:
+        raise InputTrouble(f"--steps {plan['steps']}: must be a whole number above 0")
+
+
+def usual_epochs(plan: Plan, n: int, steps: int = 1000, most: int = 100, least: int = 10) -> int:
+    """Epochs that give so many steps, within bounds."""
+    return min(max(math.ceil(steps * batch_size(plan, n) / n), least), most)
+
+
+def choose_descent(plan: Plan) -> None:
+    """Update, rate and average for a run whose length is known."""
+    steps = plan["steps"]
+    update = plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
+    lr = {"sgd": 0.05}.get(update, min(0.02, 0.3 / math.sqrt(steps)))
+    plan.choose("lr", round(lr, 6), f"the usual rate of {update}" if update == "sgd" else f"0.3 / sqrt({steps} steps), at most 0.02")
+    plan.choose("gradient", "backprop", "the model is differentiable")
+    plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
+    plan.choose("average", "ema", "steadier scores before the rate has fallen, the same at the end")
+    if plan["average"] == "ema":
+        plan.choose("ema.decay", 0.9, "half of the weight on the last 7 looks")
+        plan.choose("ema.every", max(round(steps / 500), 1), "a look every 500th of the run")
+    plan.choose("clip", 0.0, "the update bounds its own steps")
+    plan.choose("act", True, "remedies are on")

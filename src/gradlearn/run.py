@@ -1,0 +1,242 @@
+"""A run: names and options become objects, objects are trained, the end is scored, told and saved.
+
+    plan -> build -> (measure) -> carry_out -> finish
+
+The one place where the parts meet. `learn.py` (Python) and `cli.py` (command line) are doors to it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradlearn import __version__, chance
+from gradlearn.errors import NumericsTrouble
+from gradlearn.find import find
+from gradlearn.loop import Cadence, Descent, Recorder, evaluating, train
+from gradlearn.plan import Plan, batch_size
+from gradlearn.step import step as take
+from gradlearn.symbols import Action, Batch, Controls, Data, History, Losses, Step, Task
+from gradlearn.theta import Theta
+
+Show = Callable[[Descent, Step], None]
+
+
+class TaskObjective:
+    """L for one task and model."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        self.task, self.model = task, model
+
+    def __call__(self, batch: Batch) -> Losses:
+        """The task's losses of this batch."""
+        return self.task.losses(self.model, batch)
+
+
+@dataclass(slots=True)
+class Clock:
+    """Keeps the time that was asked for: where the steps left do not fit the time left, the end is moved, the rate falling to zero there.
+
+    Attributes:
+        deadline: `time.monotonic()` at which training must be over; scoring and writing come after it.
+        span: seconds that the training was given, for the length of a look.
+    """
+
+    deadline: float
+    span: float
+    looked: float = 0.0
+    at: int = -1
+
+    def __call__(self, d: Descent) -> Action | None:
+        """A `finish` action where the forecast misses the deadline by more than noise."""
+        now = time.monotonic()
+        left = self.deadline - now
+        if self.at < 0 or d.t == self.at:
+            self.looked, self.at = now, d.t
+            return None
+        late = left < 0.1 * self.span
+        if now - self.looked < (0.01 if late else 0.04) * self.span + 0.2 or d.t >= d.controls.end:
+            return None
+        pace = (now - self.looked) / (d.t - self.at)
+        self.looked, self.at = now, d.t
+        fits = d.t + max(int(left / pace), 1)
+        miss = (fits - d.controls.end) / max(d.controls.end - d.t, 1)
+        if d.t < 0.1 * d.controls.end or -0.02 < miss < (1e9 if late else 0.04):
+            return None
+        word = "slower" if miss < 0 else "faster"
+        why = f"the machine is {word} than measured: {pace * 1e3:.3g} ms a step now, {left:.0f} s left"
+        return Action(d.t - 1, "finish", why, "end", float(d.controls.end), float(fits), "clock")
+
+
+def build(task: Task, plan: Plan, model: nn.Module | None = None, data: Data | None = None, valid: Data | None = None) -> Descent:
+    """The objects that a plan names. Without `model`, the task's own, a pure function of the seed."""
+    seed = plan.get("seed", 0)
+    if model is None:
+        with chance.preserved():
+            chance.reseed(chance.key(seed, "model"))
+            model = task.model(seed)
+    device = plan.get("device", "cpu")
+    model = model.to(device)
+    theta = Theta(model)
+    data = task.data("train") if data is None else data
+    batches = find("batches", plan["batches"])(len(data), **plan.options(plan["batches"]))
+    update = find("update", plan["update"])(theta.groups(), lr=plan["lr"], **plan.options(plan["update"]))
+    d = Descent(
+        task=task,
+        theta=theta,
+        objective=TaskObjective(task, model),
+        data=data,
+        batches=batches,
+        gradient=find("gradient", plan["gradient"])(**plan.options(plan["gradient"])),
+        update=update,
+        rate=[find("rate", name)(**plan.options(name)) for name in plan["rate"]],
+        average=find("average", plan["average"])(theta, **plan.options(plan["average"])),
+        controls=Controls(end=plan.get("steps", 0), clip=plan["clip"]),
+        checks=[find("watch", name)(**plan.options(name)) for name in ("finite", "divergence")],
+        remedies=_remedies(plan),
+        valid=valid,
+        seed=seed,
+        cadence=Cadence(
+            score=plan.get("score_every", 0), snapshot=max(50, plan.get("steps", 0) // 100), save=plan.get("save_every", 0)
+        ),
+    )
+    for group in update.param_groups:
+        group["initial_lr"] = group["lr"]
+    return d
+
+
+def _remedies(plan: Plan) -> list[Any]:
+    if plan["act"]:
+        return [find("remedy", name)(**plan.options(name)) for name in ("skip", "rewind", "stop")]
+    return [find("remedy", "stop")(answers=("non-finite",))]
+
+
+def measure(d: Descent, seconds: float) -> float:
+    """Median seconds of one step, from steps on this very model and data for so long; everything is bitwise as found afterwards.
+
+    At least five steps are taken, the first two do not count.
+    """
+    end, t, seen, average = d.controls.end, d.t, d.seen, d.average
+    d.remember()
+    d.controls.end = 1 << 40
+    times: list[float] = []
+    start = time.perf_counter()
+    modes = [(m, m.training) for m in d.theta.model.modules()]
+    d.theta.model.train()
+    with chance.preserved():
+        while len(times) < 5 or (time.perf_counter() - start < seconds and len(times) < 2000):
+            begin = time.perf_counter()
+            batch = d.data(d.batches(d.now()), chance.key(d.seed, "batch", d.t))
+            take(d.theta, batch, d.objective, d.gradient, d.update, d.rate, average, d.now(), d.controls, len(d.data))
+            d.t, d.seen = d.t + 1, d.seen + batch.n
+            times.append(time.perf_counter() - begin)
+    for module, mode in modes:
+        module.training = mode
+    d.t, d.seen, d.controls.end = t, seen, end
+    d.rewind(0)
+    d.ring.clear()
+    times = sorted(times[2:])
+    return times[len(times) // 2]
+
+
+def measure_score(d: Descent, data: Data | None) -> float:
+    """Seconds that one scoring of this data takes: from a part of it, everything as found."""
+    if data is None or len(data) == 0:
+        return 0.0
+    from gradlearn.adapt import Subset
+
+    part = Subset(data, torch.arange(min(len(data), 1000)))
+    with evaluating(d.theta.model):
+        d.task.score(d.theta.model, part)
+        start = time.perf_counter()
+        d.task.score(d.theta.model, part)
+    return (time.perf_counter() - start) * len(data) / len(part)
+
+
+def carry_out(
+    d: Descent, record: Recorder | None = None, clock: Clock | None = None, show: Show | None = None, stopped: Any = None
+) -> dict[str, str]:
+    """Train, score and save. Returns why it ended: {"reason": done | time | signal | numerics, "message"}.
+
+    `stopped.number` is looked at after every step: a signal saves and ends.
+    """
+    for step in train(d, record, clock):
+        if show is not None:
+            show(d, step)
+        if getattr(stopped, "number", 0):
+            d.interrupted = True
+    if d.interrupted and d.t < d.controls.end:
+        return {"reason": "signal", "message": f"stopped by signal {stopped.number} after step {d.t - 1}; saved"}
+    if d.controls.stop >= 0:
+        last = next(a for a in reversed(d.history.actions) if a.name == "stop")
+        return {"reason": "numerics", "message": last.why}
+    if d.controls.finish >= 0:
+        return {"reason": "time", "message": f"the time was used up at step {d.t}; the learning rate had been brought to zero"}
+    return {"reason": "done", "message": f"all {d.t} steps are done"}
+
+
+def failed(reason: dict[str, str]) -> NumericsTrouble | None:
+    """The error that a reason stands for; None for an end that is none."""
+    return NumericsTrouble(reason["message"]) if reason["reason"] == "numerics" else None
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """What this run ran on, for run.toml."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gradlearn": __version__,
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def settings(task: str, plan: Plan, data: dict[str, Any]) -> dict[str, Any]:
+    """The content of run.toml."""
+    choices = {name: {"value": c.value, "by": c.by, "why": c.why} for name, c in plan.items()}
+    return {
+        "format": 1,
+        "program": f"gradlearn {__version__}",
+        "task": task,
+        "data": data,
+        "machine": machine(plan.get("device", "cpu")),
+        "choice": choices,
+    }
+
+
+def examples_in(plan: Plan, n: int) -> int:
+    """Examples that the whole run sees."""
+    return plan["steps"] * batch_size(plan, n)
+
+
+def story_of(settings: dict[str, Any], history: History, steps: dict[str, list[Any]], stop: dict[str, str]) -> str:
+    """The account of the run in one paragraph."""
+    from dataclasses import asdict
+
+    from gradlearn.report.story import paragraph
+
+    scores = [
+        {"t": t, "split": split, "name": s.name, "higher": s.higher, "value": s.value, "all": dict(s.all)}
+        for t, split, s in history.scores
+    ]
+    return paragraph(
+        settings, steps, scores, [asdict(f) for f in history.findings], [asdict(a) for a in history.actions], stop
+    )

@@ -1,0 +1,249 @@
+"""One session of a run of a task: begin it or come back to it, train, and leave a model and an account behind.
+
+    begin: read -> plan -> (measure) -> run folder;   resume: run folder -> read -> checkpoint;   both: train -> score -> save -> tell
+
+The command line's `train` and `resume`. Everything that can be wrong with what was given is said before the run folder is made.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradlearn.errors import InputTrouble, NumericsTrouble, Trouble
+from gradlearn.learn import bring_back, plan_from, seconds_of
+from gradlearn.loop import Descent, evaluating
+from gradlearn.plan import Plan, check_names, choose_batch, choose_descent, choose_length
+from gradlearn.record import folder as folders
+from gradlearn.record import settings as run_toml
+from gradlearn.record.log import columns
+from gradlearn.record.record import Record
+from gradlearn.record.stop import Signals
+from gradlearn.record.weights import write_model
+from gradlearn.run import Clock, Show, build, carry_out, failed, measure, measure_score, settings, story_of
+from gradlearn.seen import write_pictures
+from gradlearn.tasks.images import Images, prepare
+
+Say = Callable[[str], None]
+ENDING = 1.0  # seconds for pictures, report and the end of the process
+
+
+def begin(
+    path: Path | None, user: dict[str, Any], reading: dict[str, Any], runs: Path, name: str | None, begun: float, show: Show, say: Say
+) -> dict[str, Any]:
+    """`gradlearn train images`: returns the summary that --json prints."""
+    plan = Plan(user)
+    plan.choose("seed", 0, "the usual one")
+    plan.choose("device", _device(), "what this machine has", "data")
+    check_names(plan)
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        task = _read(path, plan, reading, runs)
+        say(_found(task))
+        _warn_lint(task, say)
+        task.choose()
+        descent, clock = _plan(task, plan, begun, say)
+        _stop_if_asked(signals)
+        folder = folders.create(runs, "images", name)
+        try:
+            stack.enter_context(folders.lock(folder))
+            run_toml.write(folder, settings("images", plan, task.described() | {"reading": _plain(reading)}))
+            record = Record(folder, warn=say)
+        except Trouble:
+            folders.discard(folder)
+            raise
+        return _to_the_end(task, plan, descent, record, clock, show, say, signals, begun)
+
+
+def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
+    """`gradlearn resume RUN`: on from the newest checkpoint that verifies; a finished run is told and left alone."""
+    folder = folders.open_run(folder)
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        stack.enter_context(folders.lock(folder))
+        saved = run_toml.read(folder)
+        if saved.get("task") != "images":
+            raise InputTrouble(f"{folder}: a run of {saved.get('task')!r}; resume it from Python with fit(..., resume={str(folder)!r})")
+        plan = plan_from(saved)
+        finished = _finished(folder)
+        if finished is not None:
+            say(f"{folder}: is finished, nothing to do ({finished['stop']['message']})")
+            return finished
+        torch.set_num_threads(int(saved["machine"]["threads"]))
+        _warn_machine(saved, say)
+        source = Path(saved["data"]["source"]) if saved["data"]["kind"] != "digits" else None
+        task = _read(source, plan, dict(saved["data"]["reading"]), folder.parent)
+        if task.pictures.fingerprint != saved["data"]["fingerprint"]:
+            from gradlearn.errors import CheckpointTrouble
+
+            raise CheckpointTrouble(f"{folder}: the data at {saved['data']['source']} changed since the run began; put it back or start anew")
+        descent = _build(task, plan)
+        record = bring_back(descent, folder)
+        for line in record.warnings:
+            say(f"warning: {line}")
+        say(f"{folder}: resumed at step {descent.t} of {descent.controls.end}")
+        return _to_the_end(task, plan, descent, record, None, show, say, signals, begun)
+
+
+def _read(path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) -> Images:
+    """The pictures; a file for those beyond the memory limit has no name any more once it is open, so nothing can be left behind."""
+    limit = reading.get("memory") or _quarter_of_memory()
+    cache = runs / f".decoded-{os.getpid()}"
+    runs.mkdir(parents=True, exist_ok=True)
+    try:
+        task = prepare(path, plan, **{k: v for k, v in reading.items() if v is not None} | {"memory": limit, "cache": cache})
+        if not task.pictures.pixels.nbytes <= limit:
+            task.pictures.notes.append(_note(f"pictures of {task.pictures.pixels.nbytes / 1e6:,.0f} MB are read from disk, not memory"))
+        return task
+    finally:
+        cache.unlink(missing_ok=True)
+        if not any(runs.iterdir()):
+            runs.rmdir()
+
+
+def _note(what: str) -> dict[str, Any]:
+    return {"level": "info", "what": what, "count": 1, "examples": []}
+
+
+def _quarter_of_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _plan(task: Images, plan: Plan, begun: float, say: Say) -> tuple[Descent, Clock | None]:
+    n = len(task.pictures.split["train"])
+    choose_batch(plan, n)
+    if not ("time" in plan and "steps" not in plan and "epochs" not in plan):
+        task.choose_size(n)
+        choose_length(plan, n, task.suggested_epochs(n))
+        return _build(task, plan), None
+    budget = seconds_of(plan["time"])
+    left = budget - (time.monotonic() - begun) - ENDING
+    if left < 0.5:
+        raise InputTrouble(f"--time {plan['time']}: reading the data took {budget - left - ENDING:.1f} s already; give more time")
+    pace, scoring, ending = _measure(task, plan, left)
+    left = budget - (time.monotonic() - begun) - ending
+    plan.choose("steps", max(int(0.98 * left / (pace * (1 + scoring))), 1), f"{pace * 1e3:.3g} ms a step, {left:.1f} s left for training", "measured")
+    descent = _build(task, plan)
+    now = time.monotonic()
+    deadline = begun + budget - ending
+    return descent, Clock(deadline, max(deadline - now, 0.1))
+
+
+def _measure(task: Images, plan: Plan, left: float) -> tuple[float, float, float]:
+    """(seconds a step, share of time that scoring on the way takes, seconds for everything after the last step)."""
+    task.choose_size_in(left)
+    scratch = Plan({k: c.value for k, c in plan.items() if k != "time"} | {"steps": 1000})
+    choose_descent(scratch)
+    d = build(task, scratch)
+    pace = measure(d, min(2.0, 0.03 * left))
+    valid, test = measure_score(d, task.data("valid")), measure_score(d, task.data("test"))
+    looks = min(20, max(int(0.04 * left / max(valid, 1e-9)), 0))
+    plan.choose("looks", looks, f"scores on the way; each takes {valid:.2g} s", "measured")
+    return pace, looks * valid / left, valid + test + ENDING + 0.01 * left
+
+
+def _build(task: Images, plan: Plan) -> Descent:
+    choose_descent(plan)
+    looks = plan.choose("looks", 20, "scores on the way")
+    plan.choose("score_every", max(plan["steps"] // (looks + 1), 1) if looks else 0, "follows from the looks")
+    check_names(plan)
+    valid, test = task.data("valid"), task.data("test")
+    d = build(task, plan, valid=valid)
+    d.test = test
+    return d
+
+
+def _to_the_end(
+    task: Images, plan: Plan, d: Descent, record: Record, clock: Clock | None, show: Show, say: Say, signals: Signals, begun: float
+) -> dict[str, Any]:
+    stop = carry_out(d, record, clock, show, signals)
+    folder = record.folder
+    summary = summarise(task.name, d, folder, stop, time.monotonic() - begun)
+    described = run_toml.read(folder)
+    steps = columns(folder / "steps.jsonl", ["t", "loss", "norm", "lr", "n", "epoch", "applied", "seconds"])
+    summary["story"] = story_of(described, d.history, steps, stop)
+    if stop["reason"] == "signal":
+        say(f"{stop['message']}; go on with: gradlearn resume {folder}")
+        return summary | {"code": signals.code}
+    with d.average.shown(d.theta), evaluating(d.theta.model):
+        write_pictures(task, d.theta.model, record)
+        write_model(folder, d.theta.tensors(), task.card())
+    record.write_json("summary.json", summary)
+    from gradlearn.report.page import write
+
+    write(folder)
+    trouble = failed(stop)
+    return summary | ({"code": NumericsTrouble.code, "error": str(trouble)} if trouble else {})
+
+
+def summarise(task: str, d: Descent, folder: Path, stop: dict[str, str], seconds: float) -> dict[str, Any]:
+    """What --json prints, less the story."""
+    last = {split: s for _, split, s in d.history.scores}
+    main = last.get("test") or last.get("valid")
+    score: dict[str, Any] = {}
+    if main is not None:
+        score = {"name": main.name, "higher": main.higher}
+        score |= {split: s.value for split, s in last.items()}
+        score["all"] = {f"{split}_{k}": v for split, s in last.items() for k, v in s.all.items()}
+    return {
+        "run": str(folder),
+        "task": task,
+        "score": score,
+        "steps": d.t,
+        "seconds": round(seconds, 3),
+        "stop": stop,
+        "findings": [asdict(f) for f in d.history.findings],
+    }
+
+
+def _finished(folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that came to its end, with its model; None if there is anything left to do."""
+    from gradlearn.record.strict import read
+
+    if not ((folder / "summary.json").is_file() and (folder / "model").is_dir()):
+        return None
+    summary = read(folder / "summary.json")
+    return None if summary["stop"]["reason"] == "signal" else summary
+
+
+def _stop_if_asked(signals: Signals) -> None:
+    if signals.number:
+        raise KeyboardInterrupt
+
+
+def _plain(reading: dict[str, Any]) -> dict[str, Any]:
+    return {k: str(v) if isinstance(v, Path) else v for k, v in reading.items() if v is not None}
+
+
+def _found(task: Images) -> str:
+    p = task.pictures
+    names = {"digits": "scikit-learn's digits", "folder": "an image folder", "idx": "an IDX folder", "parquet": "image Parquet"}
+    h, w, c = task.shape
+    counts = ", ".join(f"{len(rows):,} {split}" for split, rows in p.split.items())
+    return f"{names[p.kind]}: {len(p.classes)} classes, pictures of {h} x {w} {'grey' if c == 1 else 'colour'}; {counts}"
+
+
+def _warn_lint(task: Images, say: Say) -> None:
+    for row in task.pictures.notes:
+        if row["level"] != "info":
+            say(f"{row['level']}: {row['what']} ({row['count']})")
+
+
+def _warn_machine(saved: dict[str, Any], say: Say) -> None:
+    from gradlearn.run import machine
+
+    was, now = saved["machine"], machine()
+    changed = [f"{k} {was.get(k)} -> {now[k]}" for k in ("torch", "cpu", "threads") if was.get(k) != now[k]]
+    if changed:
+        say(f"warning: not bit-exact: {', '.join(changed)}")

@@ -1,0 +1,1 @@
+"""Applications: each file is one task, a choice of model, data, losses and score."""
