@@ -93,8 +93,7 @@ def to_data(data: Any) -> Data:
         return Examples(data[0], data[1])
     if isinstance(data, dict) and {"x", "y"} <= data.keys():
         return Examples(data["x"], data["y"])
-    module = type(data).__module__
-    if module.startswith("torch.utils.data") and hasattr(data, "collate_fn"):  # a DataLoader: we do what it does
+    if isinstance(data, torch.utils.data.DataLoader):  # its data and its collate; the batches are ours
         return Items(data.dataset, data.collate_fn)
     if isinstance(data, torch.utils.data.TensorDataset):
         if len(data.tensors) != 2:

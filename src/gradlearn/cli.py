@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from gradlearn import __version__, find
 from gradlearn.errors import InputTrouble, Trouble, nearest, printable
+from gradlearn.plan import seconds_of
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
-        raise InputTrouble(f"{message}; see: {self.prog} --help")
+        raise InputTrouble(f"{message.removeprefix('argument ')}; see: {self.prog} --help")
 
 
 def run(arguments: Sequence[str], begun: float | None = None) -> int:
@@ -140,6 +141,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     run.add_argument("--name", help="of the run folder; default images-001, images-002, ...")
     run.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders are made")
     run.add_argument("--device", choices=["cpu", "cuda"])
+    run.add_argument("--threads", type=int, help="of the processor; default: by the size of a step")
     run.add_argument("--save-every", type=int, help="steps between two checkpoints; default: a minute")
     run.add_argument("--config", type=Path, help="a run.toml: the same choices again; options given here win")
 
@@ -234,7 +236,13 @@ def typed(name: str, text: str) -> Any:
     """The value of a plug-in's option, in the type of its default."""
     plugin, _, option = name.partition(".")
     default = next(
-        (o.default for kind in find.KINDS if plugin in find.names(kind) for o in find.describe(kind, plugin).options if o.name == option),
+        (
+            o.default
+            for kind in find.KINDS
+            if plugin in find.names(kind)
+            for o in find.describe(kind, plugin).options
+            if o.name == option
+        ),
         None,
     )
     try:
@@ -255,9 +263,7 @@ def typed(name: str, text: str) -> Any:
 
 
 READING = ("valid", "test", "size", "skip_bad", "max_pixels", "memory", "allow_empty_class", "follow_links_to")
-PLANNED = (
-    "time epochs steps model batch lr update gradient average rate clip shift mirror seed device save_every".split()
-)
+PLANNED = "time epochs steps model batch lr update gradient average rate clip shift mirror seed device threads save_every".split()
 
 
 def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
@@ -268,6 +274,8 @@ def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int
         user["act"] = False
     if sum(k in user for k in ("time", "epochs", "steps")) > 1:
         raise InputTrouble("--time, --epochs and --steps exclude each other; give one")
+    if "time" in user:
+        seconds_of(user["time"])
     reading = {k: getattr(options, k) for k in READING}
     path = options.path
     if options.config is not None:
@@ -334,7 +342,8 @@ def predict(options: argparse.Namespace, rest: Sequence[str], begun: float) -> i
     pixels, names = read_files(options.paths, (height, width), channels)
     p = model.predict(pixels)
     rows = [
-        {"file": name, "class": model.classes[int(q.argmax())], "p": round(float(q.max()), 6)} for name, q in zip(names, p, strict=True)
+        {"file": name, "class": model.classes[int(q.argmax())], "p": round(float(q.max()), 6)}
+        for name, q in zip(names, p, strict=True)
     ]
     if options.json:
         full = [row | {"all": dict(zip(model.classes, map(float, q), strict=True))} for row, q in zip(rows, p, strict=True)]
@@ -355,7 +364,9 @@ def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> 
         print(json.dumps(result))
         return 0
     low, high = result["interval"]
-    print(f"{result['score']['name']} {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {low:.2%} to {high:.2%})")
+    print(
+        f"{result['score']['name']} {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {low:.2%} to {high:.2%})"
+    )
     for row in result["classes"]:
         print(f"  {printable(row['class'], 30):30} {row['right']:>6} of {row['examples']:<6} right")
     return 0

@@ -37,4 +37,11 @@ def evaluate(run: Path, path: Path) -> dict[str, Any]:
     ]
     low, high = wilson(accuracy, len(rows))
     score = {"name": "accuracy", "higher": True, "value": accuracy}
-    return {"run": str(run), "data": str(path), "examples": len(rows), "score": score, "interval": [low, high], "classes": classes}
+    return {
+        "run": str(run),
+        "data": str(path),
+        "examples": len(rows),
+        "score": score,
+        "interval": [low, high],
+        "classes": classes,
+    }

@@ -83,7 +83,10 @@ def describe(kind: str, name: str) -> Listing:
 def _defaulted(arguments: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:
     """Every argument that has a default, and every keyword-only one."""
     plain = arguments.args[len(arguments.args) - len(arguments.defaults) :]
-    return [*zip(plain, arguments.defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    return [
+        *zip(plain, arguments.defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
 
 
 def _option(argument: ast.arg, default: ast.expr | None, helps: dict[str, str]) -> Option:

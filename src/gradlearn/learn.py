@@ -10,74 +10,37 @@ from __future__ import annotations
 
 import time as clock_time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradlearn import chance
-from gradlearn.adapt import Examples, Items, Subset, leaves, loss_of, rows, to_data, to_tensors
-from gradlearn.errors import InputTrouble
-from gradlearn.loop import Descent, evaluating, restore
+from gradlearn.adapt import Examples, to_data
+from gradlearn.errors import InputTrouble, nearest
+from gradlearn.loop import Descent, evaluating, keep_shown
 from gradlearn.loop import train as steps_of
-from gradlearn.plan import Plan, check_names, choose_batch, choose_descent, choose_length, usual_epochs
-from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, settings, story_of
-from gradlearn.symbols import Action, Batch, Data, Finding, Losses, Now, Score, Step
+from gradlearn.plan import (
+    Plan,
+    check_names,
+    choose_batch,
+    choose_descent,
+    choose_length,
+    plan_from,
+    seconds_of,
+    usual_epochs,
+)
+from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, settings, story_of, summarise
+from gradlearn.supervised import Supervised, call, moved, split_of, try_out
+from gradlearn.symbols import Action, Finding, Score, Step
 
 if TYPE_CHECKING:
     from gradlearn.record.record import Record
 
-
-class Supervised:
-    """The task of a module of one's own: outputs against targets, one loss per example."""
-
-    name = "fit"
-
-    def __init__(self, model: nn.Module, loss: Any, sets: Mapping[str, Data | None], class_weight: Any = None) -> None:
-        self.own, self.sets = model, sets
-        self.classes = loss in ("cross_entropy", nn.functional.cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
-        self.plain = loss in ("mse", "squared_error", nn.functional.mse_loss) or isinstance(loss, nn.MSELoss)
-        self.loss = loss_of(loss, class_weight, _ignored(sets["train"]) if self.classes else -100)
-
-    def model(self, seed: int) -> nn.Module:
-        """The user's module as it is."""
-        return self.own
-
-    def data(self, split: str) -> Data:
-        """Train, valid or test examples."""
-        found = self.sets[split]
-        assert found is not None, f"no {split} data"
-        return found
-
-    def collect(self, model: nn.Module, now: Now) -> Data:
-        """The same data in every round."""
-        return self.data("train")
-
-    def losses(self, model: nn.Module, batch: Batch) -> Losses:
-        """The loss of each example."""
-        return self.loss(_call(model, batch.x), batch.y)
-
-    def score(self, model: nn.Module, data: Data) -> Score:
-        """Accuracy for classes, mean squared error for numbers, else the loss itself."""
-        total = count = right = terms = 0.0
-        for a in range(0, len(data), 1024):
-            batch = data(torch.arange(a, min(a + 1024, len(data))), -1)
-            output = _call(model, batch.x)
-            losses = self.loss(output, batch.y)
-            total += losses.total.double().sum().item()
-            count += losses.count.double().sum().item()
-            if self.classes:
-                hit, n = _hits(output, batch.y)
-                right, terms = right + hit, terms + n
-        loss = total / max(count, 1e-30)
-        if self.classes:
-            accuracy = right / max(terms, 1.0)
-            return Score("accuracy", True, accuracy, {"accuracy": accuracy, "loss": loss})
-        name = "mse" if self.plain else "loss"
-        return Score(name, False, loss, {name: loss})
+SETTINGS = ("time", "epochs", "steps", "batch", "update", "lr", "act", "seed", "device")
+MORE = ("rate", "average", "gradient", "clip", "save_every", "score_every")
 
 
 @dataclass
@@ -87,11 +50,15 @@ class Run:
     Attributes:
         model: the trained module, in evaluation mode, owning its parameters.
         score: on validation data; None without any.
-        history: series by name: "loss" per step; "val_loss", "val_<score>" and "val_step" per scoring.
-        findings, actions: what the watch saw, and what was done.
+        history: series by name: "loss" and "grad_norm" per step; "val_step" and "val_<score>" per scoring.
+        findings: what the watch saw.
+        actions: what was done.
         stop: {"reason", "message"}.
-        steps, seconds: how long it took.
+        steps: how many were taken, over all sessions of the run.
+        seconds: of this call.
         folder: the run folder, if one was asked for.
+        settings: every choice, who made it and why: what run.toml says.
+        story: the account in one paragraph.
     """
 
     model: nn.Module
@@ -152,46 +119,54 @@ def fit(
         loss: "cross_entropy", "mse", a torch loss, or a callable (output, target) -> one number per example, or one in all.
         valid: "auto" holds out a tenth (from 50 examples on), a share in (0, 1), data like `data`, or None.
         time: seconds, or "60s", "5m", "2h", counted from this call. One of time, epochs, steps; without any, the plan's choice.
+        epochs: passes over the training data.
+        steps: steps of the equation.
         batch: examples a step, "full", or "auto".
         update: name of an update (`gradlearn list update`), or "auto".
         lr: the peak learning rate, or "auto".
         act: whether remedies act; False only watches, and ends at the first non-finite step.
         seed: of everything that is drawn.
-        run: a folder to write log, checkpoints and report to; none unless asked.
-        resume: a run folder of the same call to go on from; then nothing else may differ.
+        run: a folder to write log, checkpoints, model and report to; none unless asked.
+        resume: a run folder of the same call to go on from; its choices are taken over, a different one is refused.
         class_weight: one weight per class, for cross_entropy.
         device: "cpu", "cuda", "cuda:1", or "auto": where the model's parameters are.
         show: called with (descent, step) after every step.
-        options: of plug-ins, dots as double underscores: adamw__weight_decay=0.1, ema__decay=0.99.
+        options: of plug-ins, dots as double underscores: adamw__weight_decay=0.1, ema__decay=0.99; rate=["warmup", "cosine"].
 
     Returns:
         The run: `.model`, `.score`, `.history`, `.findings`, `.explain()`, `.report()`.
 
     Raises:
-        InputTrouble: data, loss or options that cannot be used. NumericsTrouble: the training left the finite numbers for good;
-        the model then holds the last good weights.
+        InputTrouble: data, loss or options that cannot be used.
+        NumericsTrouble: the training left the finite numbers for good; the model then holds the last good weights.
     """
     begun = clock_time.monotonic()
-    user = _user(locals(), options)
+    given = dict(time=time, epochs=epochs, steps=steps, batch=batch, update=update, lr=lr, act=act, seed=seed, device=device)
+    user = _user(given, options)
     random_state = torch.get_rng_state()
-    descent, plan, record, clock = _prepare(model, data, loss, valid, user, class_weight, run, resume, begun)
-    start = clock_time.monotonic()
-    try:
-        from gradlearn.record.stop import Signals
+    with ExitStack() as stack:
+        stack.callback(torch.set_rng_state, random_state)
+        task = _task(model, data, loss, valid, user, class_weight)
+        descent, plan, record, clock = _open(task, user, run, resume, begun, stack)
+        stack.callback(descent.theta.release)
+        signals = None
+        if record is not None:
+            from gradlearn.record.stop import Signals
 
-        with Signals() as signals:
-            stop = carry_out(descent, record, clock, show, signals if record is not None else None)
-    finally:
-        descent.theta.release()
-        torch.set_rng_state(random_state)
-    result = _result(descent, plan, stop, clock_time.monotonic() - start, record)
+            signals = stack.enter_context(Signals())
+        stop = carry_out(descent, record, clock, show, signals)
+        if stop["reason"] != "signal":
+            keep_shown(descent)
+        result = _result(descent, plan, stop, clock_time.monotonic() - begun, record)
     trouble = failed(stop)
     if trouble is not None:
         raise trouble
     return result
 
 
-def train(model: nn.Module, data: Any, loss: str | Callable[..., Any] = "cross_entropy", **given: Any) -> Iterator[Step]:
+def train(
+    model: nn.Module, data: Any, loss: str | Callable[..., Any] = "cross_entropy", *, valid: Any = None, **given: Any
+) -> Iterator[Step]:
     """The loop itself: yields every step when it is done. Arguments as for `fit`, less `run`, `resume`, `show` and `time`.
 
     Stop iterating whenever you like; the module then holds the weights of the last step and owns them.
@@ -199,10 +174,12 @@ def train(model: nn.Module, data: Any, loss: str | Callable[..., Any] = "cross_e
     for name in ("run", "resume", "show", "time"):
         if given.get(name) is not None:
             raise InputTrouble(f"train: takes no {name!r}; use fit")
-    valid, weight = given.pop("valid", None), given.pop("class_weight", None)
-    plain = {k: given.pop(k, None) for k in ("epochs", "steps", "batch", "update", "lr", "act", "seed", "device")}
-    descent, _, _, _ = _prepare(model, data, loss, valid, _user(plain, given), weight, None, None, 0.0)
+    weight = given.pop("class_weight", None)
+    plain = {k: given.pop(k, None) for k in SETTINGS}
+    user = _user(plain, given)
     state = torch.get_rng_state()
+    task = _task(model, data, loss, valid, user, weight)
+    descent, _ = _planned(task, Plan(user), 0.0)
     try:
         yield from steps_of(descent)
     finally:
@@ -218,261 +195,8 @@ def predict(model: nn.Module, x: Any) -> Tensor:
     with evaluating(model):
         for a in range(0, len(data), 1024):
             part = data(torch.arange(a, min(a + 1024, len(data))), -1).x
-            outputs.append(_call(model, _moved(part, device)).cpu())
+            outputs.append(call(model, moved(part, device)).cpu())
     return torch.cat(outputs)
-
-
-def _user(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the caller set, by the plan's names."""
-    names = ("time", "epochs", "steps", "batch", "update", "lr", "act", "seed", "device")
-    user = {k: given[k] for k in names if given.get(k) not in (None, "auto")}
-    if user.get("act") is True:
-        del user["act"]
-    user |= {k.replace("__", "."): v for k, v in options.items()}
-    known = [*names, "rate", "average", "gradient", "save_every", "score_every", "clip", "data", "loss", "valid", "run", "resume"]
-    for name in user:
-        if "." not in name and name not in known:
-            from gradlearn.errors import nearest
-
-            raise InputTrouble(f"fit: unknown argument {name!r}{nearest(name, known)}")
-    return user
-
-
-def _prepare(
-    model: nn.Module, data: Any, loss: Any, valid: Any, user: dict[str, Any], weight: Any, run: Any, resume: Any, begun: float
-) -> tuple[Descent, Plan, Record | None, Clock | None]:
-    if not isinstance(model, nn.Module):
-        raise InputTrouble(f"fit: expected an nn.Module, got {type(model).__name__}; for a function use minimize")
-    if run is not None and resume is not None:
-        raise InputTrouble("fit: give run for a new run or resume for an old one, not both")
-    seed = user.get("seed", 0)
-    whole = to_data(data)
-    sets = _split(whole, valid, seed, loss)
-    task = Supervised(model, loss, sets, weight)
-    _try_out(task, model)
-    if resume is not None:
-        return _resume(task, model, sets["valid"], Path(resume), user)
-    plan = Plan(user)
-    descent, clock = _planned(task, model, sets["valid"], plan, begun)
-    record = None
-    if run is not None:
-        from gradlearn.record.folder import create
-        from gradlearn.record.record import Record
-        from gradlearn.record.settings import write
-
-        folder = create(Path(run).parent, "fit", Path(run).name)
-        n = len(task.data("train"))
-        write(folder, settings("fit", plan, {"source": "memory", "train": n, "valid": len(sets["valid"] or ())}))
-        record = Record(folder)
-    return descent, plan, record, clock
-
-
-def _planned(task: Supervised, model: nn.Module, valid: Data | None, plan: Plan, begun: float) -> tuple[Descent, Clock | None]:
-    n = len(task.data("train"))
-    plan.choose("seed", 0, "the usual one")
-    plan.choose("device", str(next(model.parameters()).device), "where the model is", "data")
-    plan.choose("loss", str(getattr(task.loss, "__name__", type(task.loss).__name__)), "as given", "user")
-    choose_batch(plan, n)
-    timed = "time" in plan and "steps" not in plan and "epochs" not in plan
-    if timed:
-        budget = seconds_of(plan["time"])
-        scratch = Plan({k: c.value for k, c in plan.items() if k != "time"} | {"steps": 1000})
-        choose_descent(scratch)
-        check_names(scratch)
-        d = build(task, scratch, model)
-        pace, scoring = measure(d, min(1.0, 0.02 * budget)), measure_score(d, valid)
-        d.theta.release()
-        left = budget - (clock_time.monotonic() - begun) - 2.0 * scoring - 0.05
-        plan.choose("steps", max(int(0.97 * left / pace), 1), f"{pace * 1e3:.3g} ms a step in {left:.1f} s", "measured")
-    else:
-        choose_length(plan, n, usual_epochs(plan, n))
-    choose_descent(plan)
-    if valid is not None:
-        plan.choose("score_every", max(plan["steps"] // 20, 1), "twenty scores in a run")
-    check_names(plan)
-    d = build(task, plan, model, valid=valid)
-    if not timed:
-        return d, None
-    now = clock_time.monotonic()
-    deadline = begun + seconds_of(plan["time"]) - scoring - 0.05
-    return d, Clock(deadline, max(deadline - now, 0.0))
-
-
-def _resume(
-    task: Supervised, model: nn.Module, valid: Data | None, folder: Path, user: dict[str, Any]
-) -> tuple[Descent, Plan, Record, None]:
-    from gradlearn.record.settings import read
-
-    plan = plan_from(read(folder))
-    for name, value in user.items():
-        if name != "time" and name in plan and plan[name] != value:
-            raise InputTrouble(f"fit: {name}={value!r}, but the run in {folder} has {plan[name]!r}; leave it out to resume")
-    descent = build(task, plan, model, valid=valid)
-    return descent, plan, bring_back(descent, folder), None
-
-
-def bring_back(d: Descent, folder: Path) -> Record:
-    """Load the newest valid checkpoint of a run folder into a descent; its logs are cut to that point. Returns the open record."""
-    from gradlearn.record.record import Record
-
-    record, loaded, told, lost = Record.resume(folder)
-    if loaded is None:
-        return record
-    restore(d, loaded.parts, loaded.state)
-    for row in told["steps"]:
-        number = [float("nan") if row[k] is None else row[k] for k in ("loss", "norm", "lr")]
-        d.history.add(Step(row["t"], *number, row["n"], row["epoch"], row["applied"], row["seconds"]))
-    for row in told["scores"]:
-        d.history.scores.append((row["t"], row["split"], Score(row["name"], row["higher"], row["value"], row["all"])))
-    d.history.findings += [Finding(**row) for row in told["findings"]]
-    d.history.actions += [Action(**row) for row in told["actions"]]
-    d.replay = [a for a in (Action(**row) for row in lost) if a.by == "clock"]
-    return record
-
-
-def plan_from(saved: Mapping[str, Any]) -> Plan:
-    """The plan of a run.toml, every value as it ran."""
-    from gradlearn.plan import Choice
-
-    plan = Plan()
-    plan.choices = {name: Choice(c["value"], c["by"], c["why"]) for name, c in saved["choice"].items()}
-    return plan
-
-
-def seconds_of(time: float | str) -> float:
-    """60, "60", "60s", "5m", "2h" in seconds. Raises InputTrouble otherwise."""
-    try:
-        text = str(time).strip().lower()
-        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], 0.0)
-        value = float(text[:-1]) * unit if unit else float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0.0 < value < 1e8:
-        raise InputTrouble(f"--time {time}: expected seconds above 0, or such as 60s, 5m, 2h")
-    return value
-
-
-def _split(whole: Data, valid: Any, seed: int, loss: Any) -> dict[str, Data | None]:
-    n = len(whole)
-    if isinstance(valid, str) and valid != "auto":
-        raise InputTrouble(f"valid={valid!r}: expected 'auto', a share in (0, 1), data, or None")
-    if valid is None or (isinstance(valid, str) and n < 50):
-        return {"train": whole, "valid": None}
-    if isinstance(valid, str) or isinstance(valid, (int, float)):
-        share = 0.1 if isinstance(valid, str) else float(valid)
-        if not 0.0 < share < 1.0:
-            raise InputTrouble(f"valid={valid}: a share must be in (0, 1)")
-        labels = None
-        if isinstance(whole, Examples) and isinstance(whole.y, Tensor) and whole.y.ndim == 1 and not whole.y.is_floating_point():
-            labels = whole.y.numpy()
-        train, held = (torch.from_numpy(r) for r in rows(n, share, labels, seed))
-        if isinstance(whole, Examples):  # one copy now, so that every batch is one plain slice
-            return {"train": _taken(whole, train), "valid": _taken(whole, held)}
-        return {"train": Subset(whole, train), "valid": Subset(whole, held)}
-    return {"train": whole, "valid": to_data(valid)}
-
-
-def _taken(data: Examples, index: Tensor) -> Examples:
-    batch = data(index, -1)
-    return Examples(batch.x, batch.y)
-
-
-def _ignored(train: Data | None) -> int | None:
-    """-100 if a target says so; None where no target does, which saves a pass over each batch."""
-    if isinstance(train, Examples) and isinstance(train.y, Tensor) and train.y.numel():
-        return -100 if train.y.is_floating_point() or bool((train.y < 0).any()) else None
-    return -100
-
-
-def _try_out(task: Supervised, model: nn.Module) -> None:
-    """One forward pass on two examples, before anything is written: shapes and labels that do not fit are said here."""
-    data = task.data("train")
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    if isinstance(data, Examples) and data.y is None:
-        raise InputTrouble("data: y is None; give (x, y)")
-    batch = data(torch.arange(min(2, len(data))), chance.key(0, "try"))
-    if device.type != "cpu":
-        batch = Batch(_moved(batch.x, device), _moved(batch.y, device), batch.index, batch.draw)
-    with evaluating(model):
-        output = _call(model, batch.x)
-        if task.classes and isinstance(data, Examples):
-            _check_labels(output, data.y)
-        task.loss(output, batch.y)
-
-
-def _check_labels(output: Any, y: Any) -> None:
-    if not (isinstance(output, Tensor) and isinstance(y, Tensor)) or y.is_floating_point() or output.ndim < 2:
-        return
-    classes = output.shape[1]
-    lowest, highest = int(y[y != -100].min()), int(y.max())
-    if classes > 1 and not 0 <= lowest <= highest < classes:
-        bad = highest if highest >= classes else lowest
-        raise InputTrouble(f"data: label {bad} outside 0..{classes - 1}, the model has {classes} outputs; fix the labels or the model")
-
-
-def _call(model: nn.Module, x: Any) -> Any:
-    if isinstance(x, dict):
-        return model(**x)
-    if isinstance(x, tuple):
-        return model(*x)
-    return model(x)
-
-
-def _hits(output: Tensor, target: Tensor) -> tuple[float, float]:
-    """(right, counted) of classifications; -100 is not counted."""
-    if output.ndim == 1 or (output.ndim == 2 and output.shape[1] == 1):
-        guess, truth = (output.flatten() > 0).long(), target.flatten().round().long()
-    else:
-        guess = output.argmax(1)
-        truth = target.argmax(1) if target.is_floating_point() else target
-    counted = truth != -100
-    return float(((guess == truth) & counted).sum()), float(counted.sum())
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {k: _moved(v, device) for k, v in value.items()}
-    return tuple(_moved(v, device) for v in value) if isinstance(value, tuple) else value
-
-
-def _result(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, record: Record | None) -> Run:
-    h = d.history
-    series: dict[str, list[float]] = {"loss": h.loss, "grad_norm": h.norm}
-    last = None
-    for t, split, s in h.scores:
-        if split == "valid":
-            last = s
-            series.setdefault("val_step", []).append(t)
-            for name, value in s.all.items():
-                series.setdefault(f"val_{name}", []).append(value)
-    described = settings("fit", plan, {"source": "memory", "train": len(d.data), "valid": len(d.valid or ())})
-    steps = {"t": list(range(len(h.loss))), "loss": h.loss, "norm": h.norm, "applied": h.applied}
-    story = story_of(described, h, steps, stop)
-    folder = getattr(record, "folder", None)
-    if record is not None:
-        summary = {
-            "run": str(folder),
-            "task": "fit",
-            "score": None if last is None else {"name": last.name, "higher": last.higher, "valid": last.value, "all": dict(last.all)},
-            "steps": d.t,
-            "seconds": round(seconds, 3),
-            "stop": stop,
-            "findings": [asdict(f) for f in h.findings],
-            "story": story,
-        }
-        record.write_json("summary.json", summary)
-    d.theta.model.eval()
-    return Run(d.theta.model, last, series, h.findings, h.actions, stop, d.t, seconds, folder, described, story)
-
-
-def arrays(x: Any) -> np.ndarray:
-    """A tensor or array as numpy."""
-    return leaves(to_tensors(x))[0].numpy()
-
-
-__all__ = ["fit", "train", "predict", "load", "Run", "Items"]
 
 
 def load(run: str | Path, model: nn.Module | None = None) -> Any:
@@ -483,7 +207,7 @@ def load(run: str | Path, model: nn.Module | None = None) -> Any:
         model: for a run of `fit`: a module of the same architecture; its parameters are overwritten.
 
     Returns:
-        An object with `.model`, `.card` and `.predict(x)`.
+        An object with `.model`, `.card`, `.classes` and `.predict(x)`.
 
     Raises:
         CheckpointTrouble, InputTrouble: damaged, or not a model that gradlearn wrote.
@@ -491,3 +215,132 @@ def load(run: str | Path, model: nn.Module | None = None) -> Any:
     from gradlearn.loaded import load as from_folder
 
     return from_folder(Path(run), model)
+
+
+def _user(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the caller set, by the plan's names."""
+    user = {k: given[k] for k in SETTINGS if given.get(k) not in (None, "auto")}
+    if user.get("act") is True:
+        del user["act"]
+    user |= {k.replace("__", "."): v for k, v in options.items()}
+    for name in user:
+        if "." not in name and name not in (*SETTINGS, *MORE):
+            raise InputTrouble(f"fit: unknown argument {name!r}{nearest(name, [*SETTINGS, *MORE, 'valid', 'run', 'resume'])}")
+    if sum(k in user for k in ("time", "epochs", "steps")) > 1:
+        raise InputTrouble("fit: time, epochs and steps exclude each other; give one")
+    return user
+
+
+def _task(model: nn.Module, data: Any, loss: Any, valid: Any, user: dict[str, Any], weight: Any) -> Supervised:
+    if not isinstance(model, nn.Module):
+        raise InputTrouble(f"fit: expected an nn.Module, got {type(model).__name__}")
+    task = Supervised(model, loss, split_of(to_data(data), valid, user.get("seed", 0)), weight)
+    if "device" in user:
+        model.to(user["device"])
+    try_out(task, model)
+    return task
+
+
+def _open(
+    task: Supervised,
+    user: dict[str, Any],
+    run: str | Path | None,
+    resume: str | Path | None,
+    begun: float,
+    stack: ExitStack,
+) -> tuple[Descent, Plan, Record | None, Clock | None]:
+    """The descent, and its run folder if one is asked for, new or old."""
+    if run is not None and resume is not None:
+        raise InputTrouble("fit: give run for a new run or resume for an old one, not both")
+    if resume is not None:
+        return *_resumed(task, user, Path(resume), stack), None
+    plan = Plan(user)
+    descent, clock = _planned(task, plan, begun)
+    if run is None:
+        return descent, plan, None, clock
+    from gradlearn.record.folder import create, lock
+    from gradlearn.record.record import Record
+    from gradlearn.record.settings import write
+
+    folder = create(Path(run).parent, "fit", Path(run).name)
+    stack.enter_context(lock(folder))
+    write(folder, _described(task, plan))
+    return descent, plan, Record(folder), clock
+
+
+def _planned(task: Supervised, plan: Plan, begun: float) -> tuple[Descent, Clock | None]:
+    model, valid = task.own, task.sets["valid"]
+    n = len(task.data("train"))
+    plan.choose("seed", 0, "the usual one")
+    plan.choose("device", str(next(model.parameters()).device), "where the model is", "data")
+    plan.choose("threads", torch.get_num_threads(), "as torch is set", "data")
+    choose_batch(plan, n)
+    reserve = 0.0
+    if "time" in plan:
+        scratch = Plan({k: c.value for k, c in plan.items() if k != "time"} | {"steps": 1000})
+        choose_descent(scratch)
+        check_names(scratch)
+        d = build(task, scratch, model)
+        budget = seconds_of(plan["time"])
+        pace, scoring = measure(d, min(1.0, 0.02 * budget)), measure_score(d, valid)
+        d.theta.release()
+        reserve = scoring + 0.1
+        looks = plan.choose("looks", min(20, int(0.04 * budget / max(scoring, 1e-9))), "scores on the way", "measured")
+        left = budget - (clock_time.monotonic() - begun) - reserve - looks * scoring
+        plan.choose("steps", max(int(0.98 * left / pace), 1), f"{pace * 1e3:.3g} ms a step, {left:.1f} s left", "measured")
+    else:
+        choose_length(plan, n, usual_epochs(plan, n))
+    choose_descent(plan)
+    looks = plan.choose("looks", 20, "scores on the way")
+    if valid is not None and looks:
+        plan.choose("score_every", max(plan["steps"] // (looks + 1), 1), "follows from the looks")
+    check_names(plan)
+    d = build(task, plan, model, valid=valid)
+    if "time" not in plan:
+        return d, None
+    deadline = begun + seconds_of(plan["time"]) - reserve
+    return d, Clock(deadline, max(deadline - clock_time.monotonic(), 0.1))
+
+
+def _resumed(task: Supervised, user: dict[str, Any], folder: Path, stack: ExitStack) -> tuple[Descent, Plan, Record]:
+    from gradlearn.comeback import bring_back
+    from gradlearn.record.folder import lock, open_run
+    from gradlearn.record.settings import read
+
+    stack.enter_context(lock(open_run(folder)))
+    plan = plan_from(read(folder))
+    for name, value in user.items():
+        if name in plan and plan[name] != value:
+            raise InputTrouble(f"fit: {name}={value!r}, but the run in {folder} has {plan[name]!r}; leave it out to resume")
+    descent = build(task, plan, task.own, valid=task.sets["valid"])
+    return descent, plan, bring_back(descent, folder)
+
+
+def _described(task: Supervised, plan: Plan) -> dict[str, Any]:
+    counts = {name: len(data) for name, data in task.sets.items() if data is not None}
+    return settings("fit", plan, {"source": "memory", "kind": "fit"} | counts)
+
+
+def _result(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, record: Record | None) -> Run:
+    h = d.history
+    series: dict[str, list[float]] = {"loss": h.loss, "grad_norm": h.norm}
+    last = None
+    for t, _, last in h.scores:
+        series.setdefault("val_step", []).append(t)
+        for name, value in last.all.items():
+            series.setdefault(f"val_{name}", []).append(value)
+    task = d.task
+    assert isinstance(task, Supervised), "fit trains its own task"
+    described = _described(task, plan)
+    steps = {"t": list(range(len(h.loss))), "loss": h.loss, "norm": h.norm, "applied": h.applied}
+    story = story_of(described, h, steps, stop)
+    folder = None
+    if record is not None:
+        folder = record.folder
+        if stop["reason"] != "signal":
+            from gradlearn.record.weights import write_model
+
+            write_model(folder, d.theta.tensors(), {"task": "fit"})
+            record.write_json("summary.json", summarise("fit", d, folder, stop, seconds) | {"story": story})
+    d.theta.model.eval()
+    return Run(d.theta.model, last, series, h.findings, h.actions, stop, d.t, seconds, folder, described, story)

@@ -93,5 +93,9 @@ def describe(descent: Descent, step: Step, loss: float, pace: float) -> str:
         value = f"{score.value:.2%}" if score.name == "accuracy" else f"{score.value:.4g}"
         parts.append(f"{split} {score.name} {value}")
     left = pace * (descent.controls.end - step.t - 1)
-    parts += [f"lr {step.lr:.2e}", f"{step.n / max(pace, 1e-9):,.0f} examples/s", f"{int(left // 60)}:{int(left % 60):02d} left"]
+    parts += [
+        f"lr {step.lr:.2e}",
+        f"{step.n / max(pace, 1e-9):,.0f} examples/s",
+        f"{int(left // 60)}:{int(left % 60):02d} left",
+    ]
     return "  ".join(parts)

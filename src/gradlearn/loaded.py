@@ -49,7 +49,9 @@ class Loaded:
 
         pixels = torch.as_tensor(np.asarray(x))
         if pixels.ndim != 4 or list(pixels.shape[1:]) != self.card["shape"]:
-            raise InputTrouble(f"predict: expected pictures (n, {', '.join(map(str, self.card['shape']))}), got {tuple(pixels.shape)}")
+            raise InputTrouble(
+                f"predict: expected pictures (n, {', '.join(map(str, self.card['shape']))}), got {tuple(pixels.shape)}"
+            )
         with evaluating(self.model):
             parts = [
                 log_probabilities(self.model, part.permute(0, 3, 1, 2), self.card["mirror_score"]).exp()

@@ -133,7 +133,9 @@ class Descent:
         return snapshot.t
 
 
-def train(descent: Descent, record: Recorder | None = None, clock: Callable[[Descent], Action | None] | None = None) -> Iterator[Step]:
+def train(
+    descent: Descent, record: Recorder | None = None, clock: Callable[[Descent], Action | None] | None = None
+) -> Iterator[Step]:
     """Step until the end of the run, yield each step when it is done, then score and save.
 
     `clock` is asked after every step whether the time left asks for another end. The caller may stop iterating at any time; the
@@ -243,6 +245,13 @@ def score(d: Descent, record: Recorder | None = None, split: str = "valid", data
     if record is not None:
         record.score(d.t, split, result, time.perf_counter() - start)
     return result
+
+
+def keep_shown(d: Descent) -> None:
+    """theta <- theta-bar: what was shown is what the module holds from now on; for the end of a run."""
+    with d.average.shown(d.theta):
+        shown = d.theta.snapshot()
+    d.theta.restore(shown)
 
 
 @contextmanager

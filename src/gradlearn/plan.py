@@ -17,6 +17,7 @@ from typing import Any
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import describe, names
 
+SMALL = 1e9  # operations in a step below which one thread is as fast, and far faster where others use the machine too
 PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
 
 
@@ -76,7 +77,9 @@ def check_names(plan: Plan) -> None:
     Raises:
         InputTrouble: naming the nearest known one.
     """
-    used: dict[str, str] = {"warmup": "rate", "linear": "rate"} if "rate" not in plan else {}
+    usual = {"adamw": "update", "ema": "average", "backprop": "gradient", "warmup": "rate", "linear": "rate", "shuffle": "batches"}
+    kinds = {kind: choice for choice, kind in PLUGGED.items()} | {"rate": "rate"}
+    used = {name: kind for name, kind in usual.items() if kinds[kind] not in plan}
     for choice, kind in PLUGGED.items():
         if choice in plan:
             describe(kind, plan[choice])
@@ -116,6 +119,13 @@ def batch_size(plan: Plan, n: int) -> int:
     return n if plan["batch"] == "full" else min(int(plan["batch"]), n)
 
 
+def choose_threads(plan: Plan, work: float, cores: int) -> int:
+    """Threads for steps of so much arithmetic (floating-point operations): two threads on small steps wait for each other."""
+    if work < SMALL:
+        return plan.choose("threads", 1, f"{work / 1e6:.3g} MFLOP a step is too little to share")
+    return plan.choose("threads", cores, f"{work / 1e9:.3g} GFLOP a step, shared by all cores")
+
+
 def choose_length(plan: Plan, n: int, epochs: float) -> None:
     """Steps of the run, from --steps, --epochs, or the number of epochs that the task suggests. --time is decided by measuring."""
     size = batch_size(plan, n)
@@ -138,7 +148,11 @@ def choose_descent(plan: Plan) -> None:
     steps = plan["steps"]
     update = plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
     lr = {"sgd": 0.05}.get(update, min(0.02, 0.3 / math.sqrt(steps)))
-    plan.choose("lr", round(lr, 6), f"the usual rate of {update}" if update == "sgd" else f"0.3 / sqrt({steps} steps), at most 0.02")
+    plan.choose(
+        "lr",
+        round(lr, 6),
+        f"the usual rate of {update}" if update == "sgd" else f"0.3 / sqrt({steps} steps), at most 0.02",
+    )
     plan.choose("gradient", "backprop", "the model is differentiable")
     plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
     plan.choose("average", "ema", "steadier scores before the rate has fallen, the same at the end")
@@ -147,3 +161,23 @@ def choose_descent(plan: Plan) -> None:
         plan.choose("ema.every", max(round(steps / 500), 1), "a look every 500th of the run")
     plan.choose("clip", 0.0, "the update bounds its own steps")
     plan.choose("act", True, "remedies are on")
+
+
+def plan_from(saved: Mapping[str, Any]) -> Plan:
+    """The plan of a run.toml, every value as it ran."""
+    plan = Plan()
+    plan.choices = {name: Choice(c["value"], c["by"], c["why"]) for name, c in saved["choice"].items()}
+    return plan
+
+
+def seconds_of(time: float | str) -> float:
+    """60, "60", "60s", "5m", "2h" in seconds. Raises InputTrouble otherwise."""
+    try:
+        text = str(time).strip().lower()
+        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], 0.0)
+        value = float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 < value < 1e8:
+        raise InputTrouble(f"--time {time}: expected seconds above 0, or such as 60s, 5m, 2h")
+    return value

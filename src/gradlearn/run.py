@@ -11,7 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from gradlearn import __version__, chance
 from gradlearn.errors import NumericsTrouble
 from gradlearn.find import find
 from gradlearn.loop import Cadence, Descent, Recorder, evaluating, train
-from gradlearn.plan import Plan, batch_size
+from gradlearn.plan import Plan
 from gradlearn.step import step as take
 from gradlearn.symbols import Action, Batch, Controls, Data, History, Losses, Step, Task
 from gradlearn.theta import Theta
@@ -105,7 +105,9 @@ def build(task: Task, plan: Plan, model: nn.Module | None = None, data: Data | N
         valid=valid,
         seed=seed,
         cadence=Cadence(
-            score=plan.get("score_every", 0), snapshot=max(50, plan.get("steps", 0) // 100), save=plan.get("save_every", 0)
+            score=plan.get("score_every", 0),
+            snapshot=max(50, plan.get("steps", 0) // 100),
+            save=plan.get("save_every", 0),
         ),
     )
     for group in update.param_groups:
@@ -162,7 +164,11 @@ def measure_score(d: Descent, data: Data | None) -> float:
 
 
 def carry_out(
-    d: Descent, record: Recorder | None = None, clock: Clock | None = None, show: Show | None = None, stopped: Any = None
+    d: Descent,
+    record: Recorder | None = None,
+    clock: Clock | None = None,
+    show: Show | None = None,
+    stopped: Any = None,
 ) -> dict[str, str]:
     """Train, score and save. Returns why it ended: {"reason": done | time | signal | numerics, "message"}.
 
@@ -179,7 +185,10 @@ def carry_out(
         last = next(a for a in reversed(d.history.actions) if a.name == "stop")
         return {"reason": "numerics", "message": last.why}
     if d.controls.finish >= 0:
-        return {"reason": "time", "message": f"the time was used up at step {d.t}; the learning rate had been brought to zero"}
+        return {
+            "reason": "time",
+            "message": f"the time was used up at step {d.t}; the learning rate had been brought to zero",
+        }
     return {"reason": "done", "message": f"all {d.t} steps are done"}
 
 
@@ -222,21 +231,32 @@ def settings(task: str, plan: Plan, data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def examples_in(plan: Plan, n: int) -> int:
-    """Examples that the whole run sees."""
-    return plan["steps"] * batch_size(plan, n)
+def summarise(task: str, d: Descent, folder: Path, stop: dict[str, str], seconds: float) -> dict[str, Any]:
+    """What --json prints, less the story."""
+    last = {split: s for _, split, s in d.history.scores}
+    main = last.get("test") or last.get("valid")
+    score: dict[str, Any] = {}
+    if main is not None:
+        score = {"name": main.name, "higher": main.higher}
+        score |= {split: s.value for split, s in last.items()}
+        score["all"] = {f"{split}_{k}": v for split, s in last.items() for k, v in s.all.items()}
+    return {
+        "run": str(folder),
+        "task": task,
+        "score": score,
+        "steps": d.t,
+        "seconds": round(seconds, 3),
+        "stop": stop,
+        "findings": [asdict(f) for f in d.history.findings],
+    }
 
 
 def story_of(settings: dict[str, Any], history: History, steps: dict[str, list[Any]], stop: dict[str, str]) -> str:
     """The account of the run in one paragraph."""
-    from dataclasses import asdict
-
     from gradlearn.report.story import paragraph
 
     scores = [
         {"t": t, "split": split, "name": s.name, "higher": s.higher, "value": s.value, "all": dict(s.all)}
         for t, split, s in history.scores
     ]
-    return paragraph(
-        settings, steps, scores, [asdict(f) for f in history.findings], [asdict(a) for a in history.actions], stop
-    )
+    return paragraph(settings, steps, scores, [asdict(f) for f in history.findings], [asdict(a) for a in history.actions], stop)

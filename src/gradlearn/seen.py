@@ -1,6 +1,6 @@
 """What a trained classifier of pictures gets wrong, as files for the report: confusion, worst mistakes, data lint.
 
-    pictures/confusion.json, pictures/mistakes.json with one PNG each, pictures/lint.json
+pictures/confusion.json, pictures/mistakes.json with one PNG each, pictures/lint.json
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def write_pictures(task: Images, model: nn.Module, record: Record) -> None:
     wrong = torch.nonzero(guess != labels).flatten()
     worst = wrong[logp[wrong, labels[wrong]].argsort()][:MOST].tolist()
     rows = task.pictures.split[split]
-    mistakes = [_mistake(task, record.folder, k, int(rows[i]), names[labels[i]], names[guess[i]], float(logp[i].max().exp())) for k, i in enumerate(worst)]
+    mistakes = [
+        _mistake(task, record.folder, k, int(rows[i]), names[labels[i]], names[guess[i]], float(logp[i].max().exp()))
+        for k, i in enumerate(worst)
+    ]
     record.write_json("pictures/mistakes.json", mistakes)
     record.write_json("pictures/lint.json", task.lint())
 

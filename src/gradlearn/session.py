@@ -11,23 +11,32 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gradlearn.errors import InputTrouble, NumericsTrouble, Trouble
-from gradlearn.learn import bring_back, plan_from, seconds_of
-from gradlearn.loop import Descent, evaluating
-from gradlearn.plan import Plan, check_names, choose_batch, choose_descent, choose_length
+from gradlearn.comeback import bring_back
+from gradlearn.errors import CheckpointTrouble, InputTrouble, NumericsTrouble, Trouble
+from gradlearn.loop import Descent, evaluating, keep_shown
+from gradlearn.plan import (
+    SMALL,
+    Plan,
+    check_names,
+    choose_batch,
+    choose_descent,
+    choose_length,
+    choose_threads,
+    plan_from,
+    seconds_of,
+)
 from gradlearn.record import folder as folders
 from gradlearn.record import settings as run_toml
 from gradlearn.record.log import columns
 from gradlearn.record.record import Record
 from gradlearn.record.stop import Signals
 from gradlearn.record.weights import write_model
-from gradlearn.run import Clock, Show, build, carry_out, failed, measure, measure_score, settings, story_of
+from gradlearn.run import Clock, Show, build, carry_out, failed, measure, measure_score, settings, story_of, summarise
 from gradlearn.seen import write_pictures
 from gradlearn.tasks.images import Images, prepare
 
@@ -36,7 +45,14 @@ ENDING = 1.0  # seconds for pictures, report and the end of the process
 
 
 def begin(
-    path: Path | None, user: dict[str, Any], reading: dict[str, Any], runs: Path, name: str | None, begun: float, show: Show, say: Say
+    path: Path | None,
+    user: dict[str, Any],
+    reading: dict[str, Any],
+    runs: Path,
+    name: str | None,
+    begun: float,
+    show: Show,
+    say: Say,
 ) -> dict[str, Any]:
     """`gradlearn train images`: returns the summary that --json prints."""
     plan = Plan(user)
@@ -70,20 +86,21 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
         stack.enter_context(folders.lock(folder))
         saved = run_toml.read(folder)
         if saved.get("task") != "images":
-            raise InputTrouble(f"{folder}: a run of {saved.get('task')!r}; resume it from Python with fit(..., resume={str(folder)!r})")
+            raise InputTrouble(
+                f"{folder}: a run of {saved.get('task')!r}; resume it from Python with fit(..., resume={str(folder)!r})"
+            )
         plan = plan_from(saved)
         finished = _finished(folder)
         if finished is not None:
             say(f"{folder}: is finished, nothing to do ({finished['stop']['message']})")
             return finished
-        torch.set_num_threads(int(saved["machine"]["threads"]))
         _warn_machine(saved, say)
         source = Path(saved["data"]["source"]) if saved["data"]["kind"] != "digits" else None
         task = _read(source, plan, dict(saved["data"]["reading"]), folder.parent)
         if task.pictures.fingerprint != saved["data"]["fingerprint"]:
-            from gradlearn.errors import CheckpointTrouble
-
-            raise CheckpointTrouble(f"{folder}: the data at {saved['data']['source']} changed since the run began; put it back or start anew")
+            raise CheckpointTrouble(
+                f"{folder}: the data at {saved['data']['source']} changed since the run began; put it back or start anew"
+            )
         descent = _build(task, plan)
         record = bring_back(descent, folder)
         for line in record.warnings:
@@ -100,7 +117,9 @@ def _read(path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) ->
     try:
         task = prepare(path, plan, **{k: v for k, v in reading.items() if v is not None} | {"memory": limit, "cache": cache})
         if not task.pictures.pixels.nbytes <= limit:
-            task.pictures.notes.append(_note(f"pictures of {task.pictures.pixels.nbytes / 1e6:,.0f} MB are read from disk, not memory"))
+            task.pictures.notes.append(
+                _note(f"pictures of {task.pictures.pixels.nbytes / 1e6:,.0f} MB are read from disk, not memory")
+            )
         return task
     finally:
         cache.unlink(missing_ok=True)
@@ -116,6 +135,10 @@ def _quarter_of_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -126,6 +149,7 @@ def _plan(task: Images, plan: Plan, begun: float, say: Say) -> tuple[Descent, Cl
     if not ("time" in plan and "steps" not in plan and "epochs" not in plan):
         task.choose_size(n)
         choose_length(plan, n, task.suggested_epochs(n))
+        choose_threads(plan, task.work(), _cores())
         return _build(task, plan), None
     budget = seconds_of(plan["time"])
     left = budget - (time.monotonic() - begun) - ENDING
@@ -133,7 +157,12 @@ def _plan(task: Images, plan: Plan, begun: float, say: Say) -> tuple[Descent, Cl
         raise InputTrouble(f"--time {plan['time']}: reading the data took {budget - left - ENDING:.1f} s already; give more time")
     pace, scoring, ending = _measure(task, plan, left)
     left = budget - (time.monotonic() - begun) - ending
-    plan.choose("steps", max(int(0.98 * left / (pace * (1 + scoring))), 1), f"{pace * 1e3:.3g} ms a step, {left:.1f} s left for training", "measured")
+    plan.choose(
+        "steps",
+        max(int(0.98 * left / (pace * (1 + scoring))), 1),
+        f"{pace * 1e3:.3g} ms a step, {left:.1f} s left for training",
+        "measured",
+    )
     descent = _build(task, plan)
     now = time.monotonic()
     deadline = begun + budget - ending
@@ -146,7 +175,16 @@ def _measure(task: Images, plan: Plan, left: float) -> tuple[float, float, float
     scratch = Plan({k: c.value for k, c in plan.items() if k != "time"} | {"steps": 1000})
     choose_descent(scratch)
     d = build(task, scratch)
-    pace = measure(d, min(2.0, 0.03 * left))
+    if task.work() < SMALL or _cores() == 1:
+        choose_threads(plan, task.work(), _cores())
+    paces = {}
+    for threads in [plan["threads"]] if "threads" in plan else [1, _cores()]:
+        torch.set_num_threads(threads)
+        paces[threads] = measure(d, min(1.5, 0.02 * left))
+    best = min(paces, key=lambda k: paces[k])
+    told = ", ".join(f"{1e3 * v:.3g} ms a step with {k}" for k, v in paces.items())
+    torch.set_num_threads(plan.choose("threads", best, told, "measured"))
+    pace = paces[best]
     valid, test = measure_score(d, task.data("valid")), measure_score(d, task.data("test"))
     looks = min(20, max(int(0.04 * left / max(valid, 1e-9)), 0))
     plan.choose("looks", looks, f"scores on the way; each takes {valid:.2g} s", "measured")
@@ -154,6 +192,7 @@ def _measure(task: Images, plan: Plan, left: float) -> tuple[float, float, float
 
 
 def _build(task: Images, plan: Plan) -> Descent:
+    torch.set_num_threads(plan["threads"])
     choose_descent(plan)
     looks = plan.choose("looks", 20, "scores on the way")
     plan.choose("score_every", max(plan["steps"] // (looks + 1), 1) if looks else 0, "follows from the looks")
@@ -165,7 +204,15 @@ def _build(task: Images, plan: Plan) -> Descent:
 
 
 def _to_the_end(
-    task: Images, plan: Plan, d: Descent, record: Record, clock: Clock | None, show: Show, say: Say, signals: Signals, begun: float
+    task: Images,
+    plan: Plan,
+    d: Descent,
+    record: Record,
+    clock: Clock | None,
+    show: Show,
+    say: Say,
+    signals: Signals,
+    begun: float,
 ) -> dict[str, Any]:
     stop = carry_out(d, record, clock, show, signals)
     folder = record.folder
@@ -176,7 +223,8 @@ def _to_the_end(
     if stop["reason"] == "signal":
         say(f"{stop['message']}; go on with: gradlearn resume {folder}")
         return summary | {"code": signals.code}
-    with d.average.shown(d.theta), evaluating(d.theta.model):
+    keep_shown(d)
+    with evaluating(d.theta.model):
         write_pictures(task, d.theta.model, record)
         write_model(folder, d.theta.tensors(), task.card())
     record.write_json("summary.json", summary)
@@ -185,26 +233,6 @@ def _to_the_end(
     write(folder)
     trouble = failed(stop)
     return summary | ({"code": NumericsTrouble.code, "error": str(trouble)} if trouble else {})
-
-
-def summarise(task: str, d: Descent, folder: Path, stop: dict[str, str], seconds: float) -> dict[str, Any]:
-    """What --json prints, less the story."""
-    last = {split: s for _, split, s in d.history.scores}
-    main = last.get("test") or last.get("valid")
-    score: dict[str, Any] = {}
-    if main is not None:
-        score = {"name": main.name, "higher": main.higher}
-        score |= {split: s.value for split, s in last.items()}
-        score["all"] = {f"{split}_{k}": v for split, s in last.items() for k, v in s.all.items()}
-    return {
-        "run": str(folder),
-        "task": task,
-        "score": score,
-        "steps": d.t,
-        "seconds": round(seconds, 3),
-        "stop": stop,
-        "findings": [asdict(f) for f in d.history.findings],
-    }
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:
@@ -228,7 +256,12 @@ def _plain(reading: dict[str, Any]) -> dict[str, Any]:
 
 def _found(task: Images) -> str:
     p = task.pictures
-    names = {"digits": "scikit-learn's digits", "folder": "an image folder", "idx": "an IDX folder", "parquet": "image Parquet"}
+    names = {
+        "digits": "scikit-learn's digits",
+        "folder": "an image folder",
+        "idx": "an IDX folder",
+        "parquet": "image Parquet",
+    }
     h, w, c = task.shape
     counts = ", ".join(f"{len(rows):,} {split}" for split, rows in p.split.items())
     return f"{names[p.kind]}: {len(p.classes)} classes, pictures of {h} x {w} {'grey' if c == 1 else 'colour'}; {counts}"
@@ -244,6 +277,6 @@ def _warn_machine(saved: dict[str, Any], say: Say) -> None:
     from gradlearn.run import machine
 
     was, now = saved["machine"], machine()
-    changed = [f"{k} {was.get(k)} -> {now[k]}" for k in ("torch", "cpu", "threads") if was.get(k) != now[k]]
+    changed = [f"{k} {was.get(k)} -> {now[k]}" for k in ("torch", "cpu") if was.get(k) != now[k]]
     if changed:
         say(f"warning: not bit-exact: {', '.join(changed)}")

@@ -201,7 +201,9 @@ class Theta:
             raise InputTrouble(f"weights: {'missing' if name in own else 'unknown'} tensor {name!r}; wrong or damaged model")
         for name, place in own.items():
             if place.shape != tensors[name].shape:
-                raise InputTrouble(f"weights: tensor {name!r} is {list(tensors[name].shape)}, model expects {list(place.shape)}; wrong model")
+                raise InputTrouble(
+                    f"weights: tensor {name!r} is {list(tensors[name].shape)}, model expects {list(place.shape)}; wrong model"
+                )
             place.copy_(tensors[name])
 
     def buffers(self) -> list[Tensor]:

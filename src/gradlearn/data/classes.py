@@ -33,9 +33,7 @@ def enough(classes: Sequence[str], where: str) -> None:
         raise InputTrouble(f"{printable(where)}: {only}; classification needs at least 2")
 
 
-def numbered(
-    raw: Mapping[str, np.ndarray], names: Sequence[str] | None, where: Mapping[str, str]
-) -> tuple[tuple[str, ...], dict]:
+def numbered(raw: Mapping[str, np.ndarray], names: Sequence[str] | None, where: Mapping[str, str]) -> tuple[tuple[str, ...], dict]:
     """Classes and (n,) int64 labels of each part, from labels `raw` by part; `names` are of integers 0, 1, ...
 
     Raises InputTrouble for a label that train does not have or that `names` does not reach.
@@ -52,9 +50,7 @@ def numbered(
             values = np.array(classes, dtype=object)
         elif len(values) and values[0] < 0:
             what = f"label {values[0]} is negative, which means none"
-            raise InputTrouble(
-                f"{printable(where['train'])}[{int(np.argmin(train))}]: {what}; give it a label or remove it"
-            )
+            raise InputTrouble(f"{printable(where['train'])}[{int(np.argmin(train))}]: {what}; give it a label or remove it")
     ids = {value: i for i, value in enumerate(values.tolist())}
     return classes, {part: _ids(labels, ids, classes, part, where[part]) for part, labels in raw.items()}
 
@@ -114,7 +110,5 @@ def declared(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, 
         names = features[column]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    good = (
-        isinstance(names, list) and names and all(isinstance(n, str) for n in names) and len(set(names)) == len(names)
-    )
+    good = isinstance(names, list) and names and all(isinstance(n, str) for n in names) and len(set(names)) == len(names)
     return tuple(names) if good else None

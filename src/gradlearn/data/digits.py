@@ -22,9 +22,7 @@ def read_digits() -> Found:
     spec = importlib.util.find_spec("sklearn")
     path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz" if spec and spec.origin else None
     if path is None or not path.is_file():
-        raise InputTrouble(
-            "digits: the default pictures come with scikit-learn; pip install 'gradlearn[images]' or give a PATH"
-        )
+        raise InputTrouble("digits: the default pictures come with scikit-learn; pip install 'gradlearn[images]' or give a PATH")
     with gzip.open(path, "rt", encoding="ascii") as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint16)
     pixels = ((rows[:, :64] * 255 + 8) // 16).astype(np.uint8).reshape(-1, 8, 8, 1)  # 0..16 to 0..255

@@ -19,7 +19,7 @@ import numpy as np
 from gradlearn.data.classes import ordered
 from gradlearn.data.header import sniff
 from gradlearn.data.name import natural
-from gradlearn.data.place import follow, irregular, open_regular, roots, scan
+from gradlearn.data.place import follow, inside, irregular, open_regular, roots, scan
 from gradlearn.data.reject import Bad, Reject, reject
 from gradlearn.data.source import PART_NAMES, PARTS, Chunk, Found, Part, joined
 from gradlearn.errors import InputTrouble, nearest, printable
@@ -95,7 +95,7 @@ class Walk:
         if entry.is_symlink():
             path = follow(entry.path, self.roots)
             mode = os.stat(path).st_mode
-            if path in above:
+            if path in above or inside(above[-1], path):
                 raise Bad("link loop", "remove the link")
         elif entry.is_file(follow_symlinks=False):
             return entry.path, stat.S_IFREG
@@ -130,9 +130,7 @@ def read_folder(path: Path, *, allow_empty_class: bool, follow_links_to: str | o
     listed = {part: _class_folders(walk, folder, joined(where, name)) for part, (name, folder) in folders.items()}
     at = {part: joined(where, name) for part, (name, _) in folders.items()}
     classes = ordered(list(listed["train"]), at["train"])
-    parts = {
-        part: _list(walk, listed[part], classes, where, at[part], folders[part][0]) for part in PARTS if part in listed
-    }
+    parts = {part: _list(walk, listed[part], classes, where, at[part], folders[part][0]) for part in PARTS if part in listed}
     filled = np.bincount(parts["train"].labels, minlength=len(classes))
     for name, n in zip(classes, filled.tolist(), strict=True):
         prefix = f"{printable(joined(at['train'], name))}"

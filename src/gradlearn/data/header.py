@@ -144,10 +144,7 @@ def described(image: Any, kind: str) -> Header:
 def orientation(image: Any) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none or it is damaged."""
     info = image.info
-    if (
-        not any(key in info for key in ("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"))
-        and image.format != "TIFF"
-    ):
+    if not any(key in info for key in ("exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp")) and image.format != "TIFF":
         return 1
     try:
         value = image.getexif().get(ORIENTATION, 1)

@@ -23,11 +23,11 @@ from gradlearn.data.header import MAX_SIDE
 from gradlearn.data.name import Rows, natural
 from gradlearn.data.place import follow, open_regular, roots
 from gradlearn.data.reject import Bad, reject
-from gradlearn.data.source import Chunk, Found, Part, joined
+from gradlearn.data.source import PARTS, Chunk, Found, Part, joined
 from gradlearn.errors import InputTrouble, printable
 
 NAME = re.compile(r"(?P<part>.*?)(?P<images>images?)(?P<rest>[-_.]idx[34]([-_.]ubyte)?)(?P<gz>\.gz)?", re.IGNORECASE)
-PARTS = (("train", "train"), ("t10k", "test"), ("test", "test"), ("val", "valid"))
+PREFIXES = (("train", "train"), ("t10k", "test"), ("test", "test"), ("val", "valid"))
 BLOCK = 1 << 22  # bytes decoded at a time
 DENSEST = 1100  # no gzip file holds more than this times its size
 
@@ -54,7 +54,7 @@ def read_idx(path: Path, *, follow_links_to: str | os.PathLike[str] | None = Non
     allowed = roots(path, follow_links_to)
     where = str(path)
     raw, parts, at = {}, {}, {}
-    for part, (images, labels) in _pairs(path).items():
+    for part, (images, labels) in sorted(_pairs(path).items(), key=lambda pair: PARTS.index(pair[0])):
         here = joined(where, images)
         file = _located(path / images, here, allowed)
         header = checked(file, here, (3, 4))
@@ -69,9 +69,7 @@ def read_idx(path: Path, *, follow_links_to: str | os.PathLike[str] | None = Non
         parts[part] = (joined(where, images), name, shape, _chunks(file, here, header, shape))
     names = listed(path)
     classes, ids = numbered(raw, names, at)
-    found = {
-        p: Part(w, Rows(name, len(ids[p])), ids[p], chunks, shape) for p, (w, name, shape, chunks) in parts.items()
-    }
+    found = {p: Part(w, Rows(name, len(ids[p])), ids[p], chunks, shape) for p, (w, name, shape, chunks) in parts.items()}
     return Found("idx", where, classes, names is not None, found)
 
 
@@ -84,7 +82,7 @@ def _pairs(path: Path) -> dict[str, tuple[str, str]]:
         match = NAME.fullmatch(name)
         assert match is not None
         prefix = match["part"].lower()
-        part = next((p for key, p in PARTS if key in prefix), "train")
+        part = next((p for key, p in PREFIXES if key in prefix), "train")
         labels = re.compile(re.escape(match["part"]) + r"labels?[-_.]idx1([-_.]ubyte)?(\.gz)?", re.IGNORECASE)
         partners = sorted((n for n in names if labels.fullmatch(n)), key=lambda n: n.lower().endswith(".gz"))
         if not partners:
@@ -92,15 +90,11 @@ def _pairs(path: Path) -> dict[str, tuple[str, str]]:
             raise InputTrouble(f"{printable(path / name)}: no labels beside it; add {printable(wanted)}")
         stem = found.get(part, (name,))[0]
         if stem.lower().removesuffix(".gz") != name.lower().removesuffix(".gz"):
-            raise InputTrouble(
-                f"{printable(path)}: '{printable(stem)}' and '{printable(name)}' are both for {part}; keep one"
-            )
+            raise InputTrouble(f"{printable(path)}: '{printable(stem)}' and '{printable(name)}' are both for {part}; keep one")
         found.setdefault(part, (name, partners[0]))
     if "train" not in found:
         have = next(iter(found.values()))[0]
-        raise InputTrouble(
-            f"{printable(path)}: no training pictures beside '{printable(have)}'; add train-images-idx3-ubyte"
-        )
+        raise InputTrouble(f"{printable(path)}: no training pictures beside '{printable(have)}'; add train-images-idx3-ubyte")
     return found
 
 

@@ -82,9 +82,7 @@ def read(
     they are kept in the file `cache`. `skip_bad`: share of unreadable pictures that may be left out.
     Raises InputTrouble, ResourceTrouble.
     """
-    shares = {
-        name: share(v, f"--{name}") for name, v in (("valid", valid), ("test", test)) if isinstance(v, (int, float))
-    }
+    shares = {name: share(v, f"--{name}") for name, v in (("valid", valid), ("test", test)) if isinstance(v, (int, float))}
     wish = Wish(sized(size), None, max_pixels, memory, cache, skip_bad)
     found = find(path, allow_empty_class=allow_empty_class, follow_links_to=follow_links_to)
     enough(found.classes, found.where)
@@ -162,9 +160,7 @@ def read_files(
             names.append(str(path))
             files.append(os.path.realpath(path))
     if not names and not rejects:
-        raise InputTrouble(
-            f"{printable(', '.join(map(str, paths)) or 'no path')}: no pictures; give picture files or folders"
-        )
+        raise InputTrouble(f"{printable(', '.join(map(str, paths)) or 'no path')}: no pictures; give picture files or folders")
     part = Part("", names, np.zeros(len(names), np.int64), lambda: iter(batched(files)))
     filled = fill({"test": part}, Wish(sized(size), channels, max_pixels, None, None, skip_bad), rejects)
     assert isinstance(filled.pixels, np.ndarray)
@@ -177,9 +173,7 @@ def find(path: Where | None, *, allow_empty_class: bool, follow_links_to: Where 
         return read_digits()
     path = Path(path)
     parquet = is_parquet(path.name)
-    info = _status(
-        path, *(("file", "give an existing Parquet file") if parquet else ("folder", "give an existing image folder"))
-    )
+    info = _status(path, *(("file", "give an existing Parquet file") if parquet else ("folder", "give an existing image folder")))
     if not stat.S_ISDIR(info.st_mode):
         if not stat.S_ISREG(info.st_mode):
             raise InputTrouble(reject(str(path), irregular(info.st_mode)).line)
@@ -240,9 +234,7 @@ def _with(found: Found, name: str, other: Found) -> Found:
     chosen = name if name in other.parts else "train"
     if chosen == "train" and len(other.parts) > 1:
         have = ", ".join(other.parts)
-        raise InputTrouble(
-            f"{printable(other.where)}: has {have}, but nothing for {name}; give the folder that is meant"
-        )
+        raise InputTrouble(f"{printable(other.where)}: has {have}, but nothing for {name}; give the folder that is meant")
     part = matched(other, chosen, found.classes)
     return replace(
         found,
@@ -273,6 +265,4 @@ def _no_class_gone(pictures: Pictures, allowed: bool) -> None:
     gone = np.flatnonzero(counts == 0)
     if pictures.kind == "folder" and len(gone) and not allowed:
         name = printable(pictures.classes[gone[0]])
-        raise InputTrouble(
-            f"{printable(pictures.source)}: class '{name}' has no readable image; replace them or remove the class"
-        )
+        raise InputTrouble(f"{printable(pictures.source)}: class '{name}' has no readable image; replace them or remove the class")

@@ -80,9 +80,7 @@ def twins(
     inside = _repeats(group, np.flatnonzero(side == sides.index("train")) if "train" in sides else again[:0])
     if len(inside):
         what = f"{len(inside)} pictures of train are copies of others in it"
-        rows.append(
-            {"level": "info", "what": what, "count": len(inside), "examples": _pairs(inside, group, first, files)}
-        )
+        rows.append({"level": "info", "what": what, "count": len(inside), "examples": _pairs(inside, group, first, files)})
     return rows
 
 
@@ -128,9 +126,7 @@ def _across(group: np.ndarray, side: np.ndarray, sides: Sequence[str], files: Se
         leaked = members[source[group[members]] >= 0]
         if len(leaked):
             what = f"{len(leaked)} of {len(members)} pictures of {b} are also in {a}"
-            rows.append(
-                {"level": "warn", "what": what, "count": len(leaked), "examples": _pairs(leaked, group, source, files)}
-            )
+            rows.append({"level": "warn", "what": what, "count": len(leaked), "examples": _pairs(leaked, group, source, files)})
     return rows
 
 
@@ -147,7 +143,5 @@ def balance(labels: np.ndarray, classes: Sequence[str]) -> list[dict[str, Any]]:
     if counts[high] > UNEVEN * counts[low]:
         examples = [f"{classes[high]} ({counts[high]})", f"{classes[low]} ({counts[low]})"]
         what = f"classes are uneven: the largest has {counts[high]} training pictures, the smallest {counts[low]}"
-        rows.append(
-            {"level": "warn", "what": what, "count": int((counts * UNEVEN < counts[high]).sum()), "examples": examples}
-        )
+        rows.append({"level": "warn", "what": what, "count": int((counts * UNEVEN < counts[high]).sum()), "examples": examples})
     return rows

@@ -47,9 +47,7 @@ def read_parquet(path: Path, *, follow_links_to: str | os.PathLike[str] | None =
     folder = path if path.is_dir() else path.parent
     allowed = roots(folder, follow_links_to)
     files = _files(path)
-    tables = {
-        part: [Table(folder / n, joined(str(folder), n), n, allowed) for n in names] for part, names in files.items()
-    }
+    tables = {part: [Table(folder / n, joined(str(folder), n), n, allowed) for n in names] for part, names in files.items()}
     names = next((t.classes for t in tables["train"] if t.classes), None) or listed(folder)
     raw = {part: _labels(of) for part, of in tables.items()}
     at = {part: of[0].where if len(of) == 1 else joined(str(folder), part) for part, of in tables.items()}
@@ -70,9 +68,7 @@ def _files(path: Path) -> dict[str, list[str]]:
     if set(files) == {""}:
         return {"train": files[""]}
     if "train" not in files:
-        raise InputTrouble(
-            f"{printable(path)}: no train*.parquet beside '{printable(names[0])}'; add it or give one file"
-        )
+        raise InputTrouble(f"{printable(path)}: no train*.parquet beside '{printable(names[0])}'; add it or give one file")
     files.pop("", None)
     return files
 
@@ -89,9 +85,7 @@ def _labels(tables: list[Table]) -> np.ndarray:
     every = [t.labels() for t in tables]
     kinds = {v.dtype.kind for v in every}
     if len(kinds) > 1:
-        raise InputTrouble(
-            f"{printable(tables[0].where)}: labels are numbers in one file and text in another; write one kind"
-        )
+        raise InputTrouble(f"{printable(tables[0].where)}: labels are numbers in one file and text in another; write one kind")
     return np.concatenate(every)
 
 
@@ -124,9 +118,7 @@ class Table:
         try:
             import pyarrow.parquet as pq
         except ImportError:
-            raise InputTrouble(
-                f"{self.where}: reading Parquet needs pyarrow; pip install 'gradlearn[images]'"
-            ) from None
+            raise InputTrouble(f"{self.where}: reading Parquet needs pyarrow; pip install 'gradlearn[images]'") from None
         try:
             return pq.ParquetFile(self.path)
         except (OSError, ValueError, MemoryError) as error:
@@ -164,18 +156,14 @@ class Table:
         kind = schema.field(self.label).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise InputTrouble(
-                f"{self.where}: column '{self.label}' is {printable(kind, 60)}; expected whole numbers or text"
-            )
+            raise InputTrouble(f"{self.where}: column '{self.label}' is {printable(kind, 60)}; expected whole numbers or text")
 
     def _sized(self, file: Any) -> None:
         total = 0
         for i in range(file.num_row_groups):
             group = file.metadata.row_group(i)
             columns = (group.column(j) for j in range(group.num_columns))
-            needed = sum(
-                c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in (self.image, self.label)
-            )
+            needed = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in (self.image, self.label))
             if needed > GROUP_BYTES:
                 what = f"row group {i} would need {needed / 1e9:.3g} GB, limit {GROUP_BYTES / 1e9:.3g} GB"
                 raise InputTrouble(f"{self.where}: {what}; rewrite with smaller row groups")

@@ -57,7 +57,7 @@ def settle(rejects: Sequence[Reject], total: int, skip_bad: float) -> list[dict[
     rejects = sorted(rejects, key=lambda r: natural(r.where))
     if too_many(len(rejects), total, skip_bad):
         raise InputTrouble(_line(rejects, total, skip_bad))
-    what = f"{len(rejects)} of {total} images unreadable and left out ({100 * share:.2g} %)"
+    what = f"{len(rejects)} of {total} images unreadable and left out ({100 * len(rejects) / total:.2g} %)"
     examples = [f"{r.where}: {r.what}" for r in rejects[:5]]
     return [{"level": "warn", "what": what, "count": len(rejects), "examples": examples}]
 

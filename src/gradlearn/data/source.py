@@ -50,4 +50,6 @@ class Found:
 
 def joined(where: str, name: str) -> str:
     """The place of a picture: `where` and the name below it."""
-    return name if where in ("", ".") else f"{where.rstrip('/')}/{name}"
+    if not name or where in ("", "."):
+        return name or where
+    return f"{where.rstrip('/')}/{name}"

@@ -30,9 +30,7 @@ def amount(n: int, asked: float | None, part: str) -> int:
     return min(CAP_VALID, round(SHARE * n))
 
 
-def divide(
-    labels: np.ndarray, valid: float | bool | None, test: float | bool | None, seed: int
-) -> dict[str, np.ndarray]:
+def divide(labels: np.ndarray, valid: float | bool | None, test: float | bool | None, seed: int) -> dict[str, np.ndarray]:
     """Indices of train, valid and test, (k,) int64 in rising order, for n examples of these (n,) labels.
 
     `valid`, `test`: a share of what is left, None the default, False none. A class of 3 or more is in each part.

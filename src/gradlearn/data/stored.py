@@ -148,9 +148,7 @@ class Disk:
         self.part.unlink(missing_ok=True)
 
 
-def sink(
-    n: int, shape: tuple[int, int, int], memory: int | None, cache: str | os.PathLike[str] | None
-) -> Memory | Disk:
+def sink(n: int, shape: tuple[int, int, int], memory: int | None, cache: str | os.PathLike[str] | None) -> Memory | Disk:
     """An array where n pictures fit in `memory` bytes, else the file `cache`; raises ResourceTrouble without one."""
     needed = n * math.prod(shape)
     if memory is None or needed <= memory:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradlearn import chance
 from gradlearn.errors import InputTrouble
-from gradlearn.symbols import Batch, Estimate, Losses, Objective
+from gradlearn.symbols import Batch, Estimate, Objective
 from gradlearn.theta import Theta
 
 __all__ = ["Backprop"]
@@ -72,7 +72,9 @@ class Backprop:
     def _backward(self, total: Tensor, weight: float) -> None:
         """d(weight * sum(total)) / d theta: the weight enters as autograd's own seed, so no mean is built into the graph."""
         if not total.requires_grad:
-            raise InputTrouble("loss: does not depend on any parameter of the model; compute it from the model's output")
+            raise InputTrouble(
+                "loss: does not depend on any parameter of the model; compute it from the model's output"
+            )
         seed, value = self._seed
         if seed.shape != total.shape or value != weight or seed.dtype != total.dtype or seed.device != total.device:
             seed = torch.full_like(total, weight, requires_grad=False)
@@ -94,5 +96,3 @@ def _pieces(batch: Batch, size: int) -> list[Batch]:
         Batch(cut(batch.x, a, a + size), cut(batch.y, a, a + size), batch.index[a : a + size], batch.draw)
         for a in range(0, batch.n, size)
     ]
-
-

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gradlearn.errors import InputTrouble, printable
 from gradlearn.record import strict
 from gradlearn.record.strict import Malformed
 
@@ -48,7 +49,7 @@ class Packed:
     """Tensors about to be written: `size` bytes, handed out by `chunks()` as often as wanted."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """Names: 1 to 256 printable characters. Raises TypeError or ValueError for what the format cannot hold."""
+        """Names: 1 to 256 printable characters. Raises InputTrouble for what the format cannot hold."""
         kinds = {name: _kind(name, tensor) for name, tensor in tensors.items()}
         self.order = sorted(tensors, key=lambda name: (-_KINDS[kinds[name]][1], name))
         self.tensors = tensors
@@ -61,7 +62,8 @@ class Packed:
         text = json.dumps(header, separators=(",", ":")).encode("ascii")
         text += b" " * (-len(text) % 8)
         if len(text) > HEADER or len(tensors) > COUNT:
-            raise ValueError(f"{len(tensors)} tensors have a header of {len(text)} bytes, at most {HEADER}")
+            what = f"names and shapes take {len(text)} bytes, at most {HEADER}"
+            raise InputTrouble(f"{len(tensors)} tensors: {what}; use shorter names or fewer tensors")
         self.head = len(text).to_bytes(8, "little") + text
         self.size = len(self.head) + start
 
@@ -153,12 +155,12 @@ def _kind(name: str, tensor: Tensor) -> str:
     import torch
 
     if type(name) is not str or not 0 < len(name) <= NAME or not name.isprintable() or name == "__metadata__":
-        raise ValueError(f"tensor name {name!r}: 1 to {NAME} printable characters are allowed")
+        raise InputTrouble(f"tensor '{printable(name)}': cannot be a name; use 1 to {NAME} printable characters")
     if tensor.layout != torch.strided or tensor.is_meta:
-        raise TypeError(f"tensor '{name}' is not dense")
+        raise InputTrouble(f"tensor '{name}': is sparse or has no numbers; only dense tensors can be stored")
     kind = str(tensor.dtype).removeprefix("torch.")
     if kind not in _NAMES:
-        raise TypeError(f"tensor '{name}' of {kind} cannot be stored, only {', '.join(_NAMES)}")
+        raise InputTrouble(f"tensor '{name}': {kind} cannot be stored; use one of {', '.join(_NAMES)}")
     return _NAMES[kind]
 
 

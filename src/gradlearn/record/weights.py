@@ -33,7 +33,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], card: dict[str, Any
     if taken := _OWN & set(card):
         raise ValueError(f"card: key {sorted(taken)[0]!r} is written by us")
     packed = tensors.Packed(weights)
-    strict.document(card)
+    strict.sealed(card)  # a card that cannot be written is refused before anything is
     failed = None
     for _ in range(2):
         try:

@@ -22,7 +22,7 @@ const nearest = (xs, x) => {
 const across = (c, v) => c.x[2] + ((v - c.x[0]) / (c.x[1] - c.x[0])) * (c.x[3] - c.x[2]);
 const up = (c, v) => {
   const [low, high, start, end, log] = c.y;
-  const share = log ? Math.log(Math.max(v, low) / low) / Math.log(high / low) : (v - low) / (high - low);
+  const share = log ? (Math.log(Math.max(v, low)) - Math.log(low)) / (Math.log(high) - Math.log(low)) : (v - low) / (high - low);
   return start + Math.min(Math.max(share, 0), 1) * (end - start);
 };
 const show = (c, v) => {

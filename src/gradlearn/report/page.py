@@ -11,7 +11,7 @@ import hashlib
 from importlib import resources
 from pathlib import Path
 
-from gradlearn.errors import ResourceTrouble, printable
+from gradlearn.errors import ResourceTrouble
 from gradlearn.record import disk
 from gradlearn.report import account, confusion, curves, mistakes, story, tables, words
 from gradlearn.report import facts as measured
@@ -29,8 +29,7 @@ def write(folder: Path) -> Path:
     try:
         disk.replace(target, content)
     except OSError as error:
-        act = "free space" if disk.full(error) else "check the disk"
-        raise ResourceTrouble(f"{printable(target)}: write failed: {disk.why(error)}; {act}") from error
+        raise ResourceTrouble(disk.refusal(target, error)) from error
     return target
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from gradlearn.report import words
 from gradlearn.report.account import CHOSE
+from gradlearn.report.chart import LEVELS
 from gradlearn.report.curves import Event
 from gradlearn.report.folder import Run
 
 MOST = 200  # rows of one table on the page
+FEW = 30  # events that are all shown at once
 COUNTED = {"train", "valid", "test"}
 
 
@@ -22,7 +24,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequence[
     def cell(tag: str, i: int, content: str) -> str:
         return f'<{tag} class="{css[i]}">{content}</{tag}>' if css[i] else f"<{tag}>{content}</{tag}>"
 
-    top = "".join(cell("th", i, html.escape(h)) for i, h in enumerate(head))
+    top = "".join(cell("th", i, words.safe(h, 60)) for i, h in enumerate(head))
     body = "".join("<tr>" + "".join(cell("td", i, c) for i, c in enumerate(row)) + "</tr>" for row in rows)
     note = f'<p class="small">{words.plural(more, "more row")} not shown.</p>' if more > 0 else ""
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{note}'
@@ -35,7 +37,16 @@ def pairs(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def happenings(events: Sequence[Event]) -> str:
-    """Findings and actions, numbered as the flags on the curves are."""
+    """Findings and actions, numbered as the flags on the curves are; of very many the gravest, the rest folded."""
+    if len(events) <= FEW:
+        return _events(events)
+    grave = sorted(events, key=lambda e: (-LEVELS.get(e.level, 0), e.t))[:10]
+    first = _events(sorted(grave, key=lambda e: e.number))
+    rest = f"<details><summary>All {words.count(len(events))} events</summary>{_events(events)}</details>"
+    return f'<p class="lede">The ten gravest of {words.count(len(events))}:</p>{first}{rest}'
+
+
+def _events(events: Sequence[Event]) -> str:
     rows = []
     for e in events[:MOST]:
         level = e.level if e.level in ("info", "warn", "alarm") else "info"
@@ -43,12 +54,8 @@ def happenings(events: Sequence[Event]) -> str:
         told = _told(e.row) if e.kind == "finding" else _done(e.row)
         pill = f'<span class="pill {level}">{words.safe(label, 20)}</span>'
         rows.append((str(e.number), words.count(e.t), pill, words.safe(e.row["name"], 60), told))
-    return table(
-        ("No.", "Step", "Kind", "Name", "What, why, and what was done"),
-        rows,
-        ("n", "n", "", "name"),
-        len(events) - MOST,
-    )
+    head = ("No.", "Step", "Kind", "Name", "What, why, and what was done")
+    return table(head, rows, ("n", "n", "", "name"), len(events) - MOST)
 
 
 def _told(row: Mapping[str, Any]) -> str:
@@ -81,7 +88,7 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> str:
         for r in shown[:MOST]
     ]
     main = rows[-1]["name"] if rows else "score"
-    head = ["Step", "Data", words.sentence(main)[:-1], *[words.sentence(k)[:-1] for k in names if k != main]]
+    head = ["Step", "Split", words.sentence(main)[:-1], *[words.sentence(k)[:-1] for k in names if k != main]]
     return table(head, cells, ("n", "", *["n"] * (len(head) - 2)), len(rows) - MOST)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gradlearn.data.augment import shift_mirror
 from gradlearn.find import find
-from gradlearn.plan import Plan, usual_epochs
+from gradlearn.plan import Plan, batch_size, usual_epochs
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ class Images:
         if "mirror" not in plan:
             safe, why = mirror_safe(self.pictures, plan.get("seed", 0))
             plan.choose("mirror", safe, why, "measured")
-        plan.choose("mirror_score", plan["mirror"], "a picture and its mirror image are scored together where both are trained on")
+        plan.choose(
+            "mirror_score",
+            plan["mirror"],
+            "a picture and its mirror image are scored together where both are trained on",
+        )
         plan.choose("cross_entropy.label_smoothing", 0.1, "keeps the outputs from growing without bound")
 
     def choose_size(self, n: int) -> None:
@@ -92,12 +96,18 @@ class Images:
         """Width of the network for so many seconds of training."""
         self.plan.choose("convnet.width", 32, "the usual one")
 
+    def work(self) -> float:
+        """Floating-point operations of one training step, about: forward, and twice that backward."""
+        model = find("models", self.plan["model"])(
+            self.shape, len(self.pictures.classes), **self.plan.options(self.plan["model"])
+        )
+        return 6.0 * getattr(model, "multiplications", 0) * batch_size(self.plan, len(self.pictures.split["train"]))
+
     def lint(self) -> list[dict[str, Any]]:
         """What is to be said about the data: rows of level, what, count, examples."""
-        from gradlearn.data.lint import check
+        from gradlearn.data.lint import lint
 
-        p = self.pictures
-        return [*p.notes, *check(p.pixels, p.labels, p.classes, p.files, p.split)]
+        return lint(self.pictures)
 
     def suggested_epochs(self, n: int) -> int:
         """Epochs for a run of no given length."""
@@ -205,11 +215,19 @@ def mirror_safe(pictures: Pictures, seed: int) -> tuple[bool, str]:
     half = len(rows) // 2
     order = np.argsort(np.arange(len(rows)) % 2, kind="stable")
     x, y = x[order], y[order]
-    centres = np.stack([x[:half][y[:half] == c].mean(0) if (y[:half] == c).any() else np.full(x.shape[1:], 1e9) for c in range(len(pictures.classes))])
+    centres = np.stack(
+        [
+            x[:half][y[:half] == c].mean(0) if (y[:half] == c).any() else np.full(x.shape[1:], 1e9)
+            for c in range(len(pictures.classes))
+        ]
+    )
     plain, mirrored = (_nearest(x[half:] if k == 0 else x[half:, :, ::-1], centres, y[half:]) for k in (0, 1))
     safe = bool(mirrored > 0.8 * plain)
     word = "is" if safe else "is not"
-    return safe, f"a mirrored picture {word} as close to its class's mean picture: {mirrored:.0%} against {plain:.0%} right"
+    return (
+        safe,
+        f"a mirrored picture {word} as close to its class's mean picture: {mirrored:.0%} against {plain:.0%} right",
+    )
 
 
 def _nearest(x: np.ndarray, centres: np.ndarray, y: np.ndarray) -> float:

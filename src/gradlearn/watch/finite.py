@@ -51,7 +51,13 @@ class Finite:
             f"step {step.t}: {what} is {_name(step)}; the update was blocked and theta kept",
             "an example that is not a number, or a learning rate far too high",
             "look at the examples named; lower --lr",
-            {"in_a_row": row, "loss": repr(step.loss), "norm": repr(step.norm), "where": self._where, "examples": self._examples},
+            {
+                "in_a_row": row,
+                "loss": repr(step.loss),
+                "norm": repr(step.norm),
+                "where": self._where,
+                "examples": self._examples,
+            },
         )
 
 

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes the peers' environments, .peers/<name>/, apart from ours: a peer must never decide what we install.
+#   benchmarks/peers.sh           makes what is missing, then imports every peer
+#   benchmarks/peers.sh --check   only imports every peer
+# Idempotent: an environment whose list of packages has not changed since it was made is left as it is.
+# Change a version here and the environment is made again from nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || command -v python3.11 || command -v python3)}
+
+# make NAME PACKAGE...
+make() {
+  local name=$1 home=.peers/$1; shift
+  local wanted; wanted=$(printf '%s\n' "$@"; grep -v '^#' constraints.txt; "$python" -V)
+  if [ "$(cat "$home/made" 2>/dev/null)" = "$wanted" ]; then return; fi
+  echo "peers: making $home ($*)"
+  rm -rf "$home"
+  "$python" -m venv "$home"
+  "$home/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt "$@"
+  echo "$wanted" > "$home/made"
+}
+
+# check NAME CODE
+check() { KERAS_BACKEND=torch ".peers/$1/bin/python" -W ignore -c "$2"; }
+
+if [ "${1:-}" != --check ]; then
+  # No torchvision: with it beside torch 2.13, `import lightning` fails (operator torchvision::nms does not exist).
+  make torch torch==2.13.0 lightning==2.6.6 skorch==1.4.0 keras==3.15.1
+fi
+check torch 'import torch; print("torch", torch.__version__)'
+check torch 'import lightning; print("lightning", lightning.__version__)'
+check torch 'import skorch; print("skorch", skorch.__version__)'
+check torch 'import keras; print("keras", keras.__version__, "on", keras.backend.backend())'

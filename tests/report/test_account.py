@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from gradlearn.report import account
+from gradlearn.report.folder import read
+
+Make = Callable[..., Path]
+
+
+def test_the_paragraph_comes_first_then_the_answers(make: Make) -> None:
+    run = read(make("healthy"))
+    told = account.tell(run)
+    assert told[0] == account.opening(run)
+    assert told[1:] == [answer for _, answer in account.answers(run)]
+    assert all(isinstance(line, str) and line for line in told)
+
+
+def test_a_stored_story_is_kept(make: Make) -> None:
+    place = make("healthy")
+    summary = json.loads((place / "summary.json").read_text()) | {"story": "As it was told."}
+    (place / "summary.json").write_text(json.dumps(summary))
+    assert account.opening(read(place)) == "As it was told."
+
+
+def test_who_chose_what_adds_up(make: Make) -> None:
+    run = read(make("healthy"))
+    text = account.chosen(run.settings)
+    assert text.startswith("You set `lr`; gradlearn chose the other 7: 4 from the fixed plan, 1 from a measurement")
+    mine = {"choice": {"lr": {"value": 1, "by": "user"}}}
+    assert account.chosen(mine) == "You set `lr`; that is every setting."
+    assert account.chosen({"choice": {"lr": {"value": 1}}}).endswith(
+        "1 without a word on how. Each is listed below with its reason."
+    )
+    assert account.chosen({}) == ""
+
+
+def test_answers_of_a_healthy_run(make: Make) -> None:
+    answers = dict(account.answers(read(make("healthy"))))
+    assert "Each image is 8×8 pixels in one channel." in answers["What was trained?"]
+    assert "The learning rate was highest at step 59, 0.004, and 1.75e-6 at the last step." in answers["How did it go?"]
+    assert "The run ended as planned." in answers["How did it go?"]
+    good = answers["How good is it?"]
+    assert "Always guessing the commonest class, “0”, would be right 10.0% of the time." in good
+    assert "The weakest class is “8”: 34 of 36 recognised (94.4%)." in good
+    assert "The commonest mistake is “8” taken for “1”, 2 times." in good
+    assert "about 1.3 points either way" in answers["How sure is that?"]
+    assert "(seed 0)" in answers["How sure is that?"]
+    assert "The check of the data has 1 warning" in answers["What next?"]
+
+
+def test_advice_follows_from_what_is_missing(make: Make) -> None:
+    place = make("empty")
+    assert dict(account.answers(read(place)))["How did it go?"] == "No step is on record."
+    run = read(make("overfitted", "b"))
+    assert "Against overfitting" in dict(account.answers(run))["What next?"]
+    blind = make("killed", "c")
+    (blind / "scores.jsonl").write_text("")
+    assert "`--valid 0.1`" in dict(account.answers(read(blind)))["What next?"]
+
+
+def test_a_run_that_asks_for_nothing_is_told_so(make: Make) -> None:
+    place = make("healthy", right=360)
+    (place / "pictures" / "lint.json").write_text("[]")
+    assert dict(account.answers(read(place)))["What next?"].startswith("Nothing in the record asks for a change.")
