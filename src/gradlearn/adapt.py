@@ -103,7 +103,7 @@ def to_data(data: Any) -> Data:
         raise InputTrouble("data: an IterableDataset has no length; give a Dataset with __len__ and __getitem__, or arrays")
     if isinstance(data, torch.utils.data.Dataset):
         return Items(data)
-    if callable(data) and hasattr(data, "__len__"):
+    if isinstance(data, Data):
         return data
     raise InputTrouble(f"data: expected (x, y), a torch Dataset or DataLoader, got {type(data).__name__}; give a pair of arrays")
 

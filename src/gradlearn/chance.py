@@ -59,7 +59,7 @@ def bits(seed: int, purpose: str, *counters: int | NDArray[np.integer]) -> NDArr
 
 def uniform(seed: int, purpose: str, *counters: int | NDArray[np.integer]) -> NDArray[np.float64]:
     """Uniform draws in [0, 1), one for each combination of the counters."""
-    return (bits(seed, purpose, *counters) >> np.uint64(11)) * 2.0**-53
+    return (bits(seed, purpose, *counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def integers(below: int, seed: int, purpose: str, *counters: int | NDArray[np.integer]) -> NDArray[np.int64]:

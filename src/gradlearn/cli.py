@@ -263,7 +263,7 @@ def typed(name: str, text: str) -> Any:
 
 
 READING = ("valid", "test", "size", "skip_bad", "max_pixels", "memory", "allow_empty_class", "follow_links_to")
-PLANNED = "time epochs steps model batch lr update gradient average rate clip shift mirror seed device threads save_every".split()
+PLANNED = ["time", "epochs", "steps", "model", "batch", "lr", "update", "gradient", "average", "rate", "clip", "shift", "mirror", "seed", "device", "threads", "save_every"]
 
 
 def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:

@@ -74,7 +74,7 @@ def describe(kind: str, name: str) -> Listing:
     public = ast.literal_eval(exported.value)[0]
     body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == public)
     init = next((n for n in body.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    helps = _argument_help((ast.get_docstring(body) or "") + "\n" + (init and ast.get_docstring(init) or ""))
+    helps = _argument_help((ast.get_docstring(body) or "") + "\n" + ((init and ast.get_docstring(init)) or ""))
     options = tuple(_option(a, d, helps) for a, d in _defaulted(init.args)) if init else ()
     summary = " ".join(doc.split("\n\n")[0].split())
     return Listing(kind, name, public, summary, doc, options)

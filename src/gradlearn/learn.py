@@ -141,7 +141,8 @@ def fit(
         NumericsTrouble: the training left the finite numbers for good; the model then holds the last good weights.
     """
     begun = clock_time.monotonic()
-    given = dict(time=time, epochs=epochs, steps=steps, batch=batch, update=update, lr=lr, act=act, seed=seed, device=device)
+    named = (time, epochs, steps, batch, update, lr, act, seed, device)
+    given = dict(zip(SETTINGS, named, strict=True))
     user = _user(given, options)
     random_state = torch.get_rng_state()
     with ExitStack() as stack:

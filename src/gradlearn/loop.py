@@ -46,17 +46,24 @@ from gradlearn.theta import Theta
 class Recorder(Protocol):
     """What the loop asks of a run folder; `record.record.Record` is one."""
 
-    def step(self, step: Step) -> None: ...
+    def step(self, step: Step) -> None:
+        """One row of steps.jsonl."""
 
-    def score(self, t: int, split: str, score: Score, seconds: float) -> None: ...
+    def score(self, t: int, split: str, score: Score, seconds: float) -> None:
+        """One row of scores.jsonl."""
 
-    def finding(self, finding: Finding) -> None: ...
+    def finding(self, finding: Finding) -> None:
+        """One row of findings.jsonl."""
 
-    def action(self, action: Action) -> None: ...
+    def action(self, action: Action) -> None:
+        """One row of actions.jsonl."""
 
-    def checkpoint(self, t: int, parts: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> bool: ...
+    def checkpoint(self, t: int, parts: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> bool:
+        """Commit the state after t steps; False where the disk refused and the run may go on."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write out what is buffered; nothing is written afterwards."""
 
 
 @dataclass(slots=True)

@@ -1,5 +1,7 @@
-"""torch's optimizers as they are, less one import: the first use of a `torch.optim.Optimizer` loads `torch._dynamo`, 835 modules and
-about 2 s on a CPU, so that a compiler may leave the method alone. Eager training does not need it.
+"""torch's optimizers as they are, less one import.
+
+The first use of a `torch.optim.Optimizer` loads `torch._dynamo`, 835 modules and about 2 s on a CPU, so that a compiler may leave
+the method alone. Eager training does not need it.
 
 torch keeps the plain function behind each decorated method (`functools.wraps`); `Light` calls that one. Hooks, profiling, groups
 and state dicts are torch's own code. Under torch.compile use torch's classes themselves.
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Light(Optimizer):
-    """Mixed in before a torch optimizer: `class AdamW(Light, torch.optim.AdamW)`. State is complete from the start or after one step."""
+    """Mixed in before a torch optimizer: `class AdamW(Light, torch.optim.AdamW)`."""
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     zero_grad = inspect.unwrap(Optimizer.zero_grad)

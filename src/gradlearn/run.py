@@ -43,7 +43,7 @@ class TaskObjective:
 
 @dataclass(slots=True)
 class Clock:
-    """Keeps the time that was asked for: where the steps left do not fit the time left, the end is moved, the rate falling to zero there.
+    """Keeps the time that was asked for: where the steps left do not fit the time left, the end is moved, and the rate falls to it.
 
     Attributes:
         deadline: `time.monotonic()` at which training must be over; scoring and writing come after it.

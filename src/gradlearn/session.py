@@ -1,6 +1,7 @@
 """One session of a run of a task: begin it or come back to it, train, and leave a model and an account behind.
 
-    begin: read -> plan -> (measure) -> run folder;   resume: run folder -> read -> checkpoint;   both: train -> score -> save -> tell
+    begin:  read -> plan -> (measure) -> run folder        resume: run folder -> read -> checkpoint
+    both:   train -> score -> save -> tell
 
 The command line's `train` and `resume`. Everything that can be wrong with what was given is said before the run folder is made.
 """
@@ -113,6 +114,7 @@ def _read(path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) ->
     """The pictures; a file for those beyond the memory limit has no name any more once it is open, so nothing can be left behind."""
     limit = reading.get("memory") or _quarter_of_memory()
     cache = runs / f".decoded-{os.getpid()}"
+    new = not runs.exists()
     runs.mkdir(parents=True, exist_ok=True)
     try:
         task = prepare(path, plan, **{k: v for k, v in reading.items() if v is not None} | {"memory": limit, "cache": cache})
@@ -123,7 +125,7 @@ def _read(path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) ->
         return task
     finally:
         cache.unlink(missing_ok=True)
-        if not any(runs.iterdir()):
+        if new and not any(runs.iterdir()):
             runs.rmdir()
 
 

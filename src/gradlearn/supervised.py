@@ -78,7 +78,7 @@ def split_of(whole: Data, valid: Any, seed: int) -> dict[str, Data | None]:
         raise InputTrouble(f"valid={valid!r}: expected 'auto', a share in (0, 1), data, or None")
     if valid is None or (isinstance(valid, str) and n < 50):
         return {"train": whole, "valid": None}
-    if isinstance(valid, str) or isinstance(valid, (int, float)):
+    if isinstance(valid, (str, int, float)):
         share = 0.1 if isinstance(valid, str) else float(valid)
         if not 0.0 < share < 1.0:
             raise InputTrouble(f"valid={valid}: a share must be in (0, 1)")

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
     x: Any  # what the model is called with: a tensor (n, ...), or a tuple or dict of them
     y: Any  # what the loss compares with; None where the task needs none
-    index: Tensor  # (n,) int64: which examples of the data
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] # (n,) int64: which examples of the data
     draw: int = 0  # the same batch with the same draw is the same augmentation, dropout, rollout
 
     @property
@@ -41,7 +41,7 @@ class Losses(NamedTuple):
     """L, unreduced: L = sum(total) / sum(count), divided once, in `gradient/`."""
 
     total: Tensor  # (n,) per example: a sum over its terms (tokens, anchors, outputs)
-    count: Tensor  # (n,) how many terms each total has: 1 for classification
+    count: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] # (n,) how many terms each total has: 1 for classification
     logp: Tensor | None = None  # (n,) log-probability where the example itself was sampled (score function)
 
 
@@ -85,7 +85,7 @@ class Step(NamedTuple):
     epoch: float  # passes over the training data when the step is over
     applied: bool  # False: loss or gradient was not finite, theta is as it was
     seconds: float  # wall time of this step; the one field that differs between two equal runs
-    index: Tensor | None = None  # (n,) which examples; not logged
+    index: Tensor | None = None  # pyright: ignore[reportIncompatibleMethodOverride] # (n,) which examples; not logged
 
 
 class Score(NamedTuple):

@@ -49,7 +49,7 @@ def test_a_foreign_class_counts_only_where_it_has_pictures():
 def test_numbers_match_names_by_place_and_numbers_by_value():
     assert matched(found(("0", "2"), [0, 1], False), "train", ("a", "b", "c")).labels.tolist() == [0, 2]
     assert matched(found(("1", "3"), [0, 1], False), "train", ("1", "2", "3")).labels.tolist() == [0, 2]
-    with pytest.raises(InputTrouble, match="class '3' is not in train"):
+    with pytest.raises(InputTrouble, match="class '1' is not in train"):
         matched(found(("1", "3"), [0, 1], False), "train", ("a", "b", "c"))
 
 

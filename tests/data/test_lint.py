@@ -21,7 +21,7 @@ def pictures(pixels: np.ndarray, labels: np.ndarray, split: dict[str, np.ndarray
     return Pictures(pixels=pixels, labels=labels, split=split, **values)
 
 
-@pytest.fixture()
+@pytest.fixture
 def clean():
     return np.random.default_rng(0).integers(0, 256, (80, 4, 5, 3), dtype=np.uint8), np.arange(80) % 2
 

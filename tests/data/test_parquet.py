@@ -13,16 +13,19 @@ from gradlearn.data.parquet import holds_parquet, read_parquet
 from gradlearn.errors import InputTrouble
 
 
-@pytest.fixture()
+@pytest.fixture
 def pictures(draw):
     return [draw.encoded(draw.noise(i)) for i in range(10)]
 
 
 def refused(path) -> str:
     with pytest.raises(InputTrouble) as caught:
-        for part in read_parquet(path).parts.values():
-            list(part.chunks())
+        read_all(path)
     return str(caught.value)
+
+
+def read_all(path) -> list[bytes]:
+    return [p for part in read_parquet(path).parts.values() for chunk in part.chunks() for p in chunk]
 
 
 def features(names: list[str]) -> dict[bytes, bytes]:

@@ -13,7 +13,7 @@ from gradlearn.data.stored import Disk, Stored, sink, take
 from gradlearn.errors import InputTrouble, ResourceTrouble
 
 
-@pytest.fixture()
+@pytest.fixture
 def pair(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 3), dtype=np.uint8)
     target = sink(50, (3, 4, 3), 0, tmp_path / "pixels")
@@ -95,7 +95,7 @@ def test_full_disk_is_one_line_and_nothing_is_left(tmp_path, monkeypatch):
 
 
 def test_too_little_room_is_said_before_the_first_byte(tmp_path):
-    with pytest.raises(ResourceTrouble, match="disk is full .* free"):
+    with pytest.raises(ResourceTrouble, match=r"disk is full .* free"):
         sink(10**9, (1000, 1000, 3), 0, tmp_path / "pixels")
     assert os.listdir(tmp_path) == []
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,18 @@ class Journal:
 
     def _folder(self, path: Any) -> int:
         return self._object(os.stat(os.path.dirname(path)).st_ino)
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory where there is room for it: these tests make and remove thousands of files."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and disk.free(memory) > 256 << 20:
+        path = Path(tempfile.mkdtemp(dir=memory))
+        yield path
+        shutil.rmtree(path)
+    else:
+        yield tmp_path_factory.mktemp("record")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -496,8 +497,6 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        import tempfile
-
         from .conftest import Crash, Faulty, tiny
 
         self.tiny, self.faulty, self.crash = tiny, Faulty, Crash

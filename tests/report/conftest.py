@@ -119,9 +119,7 @@ def lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     def plain(v: Any) -> Any:
         return None if isinstance(v, float) and not math.isfinite(v) else v
 
-    path.write_text(
-        "".join(json.dumps({k: plain(v) for k, v in row.items()}, separators=(",", ":")) + "\n" for row in rows)
-    )
+    path.write_text("".join(json.dumps({k: plain(v) for k, v in row.items()}, separators=(",", ":")) + "\n" for row in rows))
 
 
 def pictures(folder: Path, classes: Sequence[str] = DIGITS, n: int = 360, wrong: int = 5) -> None:
@@ -159,9 +157,7 @@ def pictures(folder: Path, classes: Sequence[str] = DIGITS, n: int = 360, wrong:
     (folder / "lint.json").write_text(json.dumps(lint))
 
 
-def summary(
-    folder: Path, test: float, valid: float, n: int, reason: str = "done", message: str = "all steps done"
-) -> None:
+def summary(folder: Path, test: float, valid: float, n: int, reason: str = "done", message: str = "all steps done") -> None:
     """summary.json, without a story of its own."""
     value = {
         "run": str(folder),
@@ -318,8 +314,7 @@ def hostile(folder: Path) -> Path:
     )
     pictures(folder / "pictures", [EVIL, "b"], n=40, wrong=3)
     mistakes = [
-        {"file": name, "truth": EVIL, "guess": EVIL, "p": "x", "source": EVIL}
-        for name in ("../../x.png", EVIL, "mistake-00.png")
+        {"file": name, "truth": EVIL, "guess": EVIL, "p": "x", "source": EVIL} for name in ("../../x.png", EVIL, "mistake-00.png")
     ]
     (folder / "pictures" / "mistakes.json").write_text(json.dumps(mistakes))
     (folder / "pictures" / "lint.json").write_text(

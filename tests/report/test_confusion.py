@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from gradlearn.report import confusion
 
-SQUARE = st.integers(1, 6).flatmap(
-    lambda k: st.lists(st.lists(st.integers(0, 9), min_size=k, max_size=k), min_size=k, max_size=k)
-)
+SQUARE = st.integers(1, 6).flatmap(lambda k: st.lists(st.lists(st.integers(0, 9), min_size=k, max_size=k), min_size=k, max_size=k))
 
 
 def tally(matrix: list[list[int]], names: list[str] | None = None) -> confusion.Tally:

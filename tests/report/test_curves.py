@@ -41,7 +41,13 @@ def test_a_run_with_scores_only_and_one_with_one_step(make: Make) -> None:
     (place / "steps.jsonl").write_text("")
     assert drawn(place).count("<svg") == 2
     (place / "scores.jsonl").write_text("")
-    (place / "steps.jsonl").write_text(
-        '{"t":0,"loss":2.0,"norm":1.0,"lr":0.1,"n":1,"epoch":1.0,"applied":true,"seconds":0.1}\n'
-    )
+    (place / "steps.jsonl").write_text('{"t":0,"loss":2.0,"norm":1.0,"lr":0.1,"n":1,"epoch":1.0,"applied":true,"seconds":0.1}\n')
     assert drawn(place).count("<circle") == 4
+
+
+def test_a_training_loss_that_is_not_the_validation_loss_is_said(make: Make) -> None:
+    assert "lower is better</span>" in drawn(make("healthy"))
+    place = make("healthy", "smooth")
+    text = (place / "run.toml").read_text() + '\n[choice."cross_entropy.label_smoothing"]\nvalue = 0.1\n'
+    (place / "run.toml").write_text(text)
+    assert "the training loss includes label smoothing of 0.1" in drawn(place)

@@ -14,9 +14,7 @@ def table(losses: list[float], lr: list[float] | None = None) -> dict[str, list[
     return {"t": list(range(n)), "loss": losses, "lr": lr or [0.1] * n, "applied": [True] * n, "seconds": [0.5] * n}
 
 
-def rows(
-    values: list[float], losses: list[float] | None = None, name: str = "accuracy", higher: bool = True
-) -> list[Any]:
+def rows(values: list[float], losses: list[float] | None = None, name: str = "accuracy", higher: bool = True) -> list[Any]:
     found = losses or [1.0] * len(values)
     return [
         {"t": 100 * (i + 1), "split": "valid", "name": name, "higher": higher, "value": v, "all": {name: v, "loss": w}}

@@ -39,6 +39,12 @@ def test_a_torn_last_line_is_left_out_and_said(make: Make) -> None:
     assert run.stop is None
 
 
+def test_a_stop_in_the_log_is_an_end_on_record(make: Make) -> None:
+    place = make("killed")
+    (place / "actions.jsonl").write_text('{"t":511,"name":"stop","why":"step 511: loss is NaN"}\n')
+    assert folder.read(place).stop == {"reason": "numerics", "message": "loss is NaN"}
+
+
 def test_damage_in_the_middle_costs_only_its_line(make: Make) -> None:
     place = make("healthy")
     lines = (place / "steps.jsonl").read_bytes().split(b"\n")
@@ -90,9 +96,7 @@ def test_any_rows_become_clean_rows(rows: list[object]) -> None:
 
 def test_the_step_is_not_said_twice() -> None:
     row = {"t": 7, "name": "diverged", "what": "step 7: the loss is 9", "why": "step 8: x"}
-    assert folder.events([row])[0] | {"evidence": 0} == folder.events([row | {"what": "the loss is 9"}])[0] | {
-        "evidence": 0
-    }
+    assert folder.events([row])[0] | {"evidence": 0} == folder.events([row | {"what": "the loss is 9"}])[0] | {"evidence": 0}
 
 
 def test_non_finite_losses_are_holes_not_rows_lost(make: Make) -> None:

@@ -20,9 +20,7 @@ def test_a_picture_is_inlined_byte_for_byte(make: Make) -> None:
     assert base64.b64decode(body) == (place / "mistake-00.png").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "name", ["../run.toml", "/etc/passwd", "", ".", "..", "a\0b", None, 3, "missing.png", "confusion.json"]
-)
+@pytest.mark.parametrize("name", ["../run.toml", "/etc/passwd", "", ".", "..", "a\0b", None, 3, "missing.png", "confusion.json"])
 def test_nothing_but_a_png_of_the_folder_is_inlined(make: Make, name: object) -> None:
     assert mistakes.picture(make("healthy") / "pictures", name) is None
 
@@ -36,9 +34,7 @@ def test_links_and_huge_files_are_left_out(make: Make) -> None:
 
 
 def test_a_row_says_truth_guess_and_probability(make: Make) -> None:
-    html = mistakes.gallery(
-        make("healthy") / "pictures", [{"file": "mistake-00.png", "truth": "<cat>", "guess": "dog", "p": 0.98}]
-    )
+    html = mistakes.gallery(make("healthy") / "pictures", [{"file": "mistake-00.png", "truth": "<cat>", "guess": "dog", "p": 0.98}])
     assert "&lt;cat&gt;" in html
     assert '<span class="guess">dog</span> (98%)' in html
     assert html.count("<img") == 1

@@ -40,9 +40,7 @@ def test_a_healthy_run(make: Make) -> None:
 def test_still_improving_at_the_end(make: Make) -> None:
     text = paragraph(make("broad"))
     assert "was best at the last look: 65.0% at step 8,000" in text
-    assert text.endswith(
-        "It was still improving, by 11.2 points over the last quarter, so more time would likely help."
-    )
+    assert text.endswith("It was still improving, by 11.2 points over the last quarter, so more time would likely help.")
 
 
 def test_overfitting_by_the_gap_and_by_the_turn(make: Make) -> None:
@@ -84,9 +82,8 @@ def test_ended_by_numerics(make: Make) -> None:
 
 
 def test_killed(make: Make) -> None:
-    assert (
-        "No end is on record: the run was killed or is still going, with 512 steps of 1,200 planned done."
-        in paragraph(make("killed"))
+    assert "No end is on record: the run was killed or is still going, with 512 steps of 1,200 planned done." in paragraph(
+        make("killed")
     )
 
 
@@ -101,9 +98,7 @@ def test_without_validation_and_test(make: Make) -> None:
     text = paragraph(make("healthy"), scores=[], settings={"task": "fit", "data": {"source": "memory", "train": 50}})
     assert text.startswith("A model was trained on 50 examples, for 1,200 steps")
     assert "No validation score is on record, so the run cannot tell learning from memorising." in text
-    assert (
-        "No test data were scored, so how good the model is on data that had no part in the run is not known." in text
-    )
+    assert "No test data were scored, so how good the model is on data that had no part in the run is not known." in text
 
 
 def test_test_data_that_were_not_scored(make: Make) -> None:
@@ -112,9 +107,7 @@ def test_test_data_that_were_not_scored(make: Make) -> None:
     assert "The 360 test images were not scored." in paragraph(place, scores=scores)
 
 
-@pytest.mark.parametrize(
-    ("n", "piece"), [(1, "one step is too few"), (5, "5 steps are too few"), (0, "no step is on record")]
-)
+@pytest.mark.parametrize(("n", "piece"), [(1, "one step is too few"), (5, "5 steps are too few"), (0, "no step is on record")])
 def test_very_few_steps(make: Make, n: int, piece: str) -> None:
     place = make("healthy")
     steps = {name: column[:n] for name, column in read(place).steps.items()}
@@ -127,11 +120,27 @@ def test_noise_is_not_told_as_progress(make: Make) -> None:
     place = make("healthy")
     steps = read(place).steps
     flat = [2.3 + (0.1 if t % 2 else -0.1) + 1e-4 * t / 1200 for t in range(1200)]
-    assert "The training loss did not clearly change: 2.3 at first, 2.3 at last." in paragraph(
-        place, steps=steps | {"loss": flat}
-    )
+    assert "The training loss did not clearly change: 2.3 at first, 2.3 at last." in paragraph(place, steps=steps | {"loss": flat})
     rising = [2.0 + t / 1200 for t in range(1200)]
     assert "The training loss rose from 2.02 to 2.97." in paragraph(place, steps=steps | {"loss": rising})
+
+
+def test_a_loss_without_a_level_is_not_told_as_a_trend(make: Make) -> None:
+    place = make("healthy")
+    wild = [2.3, 1e5, 5e9] * 20
+    steps = {name: column[:60] for name, column in read(place).steps.items()} | {"loss": wild}
+    assert "The training loss found no level: it ranged from 2.3 to 5e9." in paragraph(place, steps=steps)
+
+
+def test_no_better_than_guessing_is_said(make: Make) -> None:
+    text = paragraph(make("healthy", right=40))
+    assert "95% interval 8.3% to 14.8%). That is no better than guessing (10.0%)." in text
+    assert text.endswith("A run with a learning rate well below the peak of this one, 0.004, is the first thing to try.")
+    assert "guessing" not in paragraph(make("healthy", "other", right=72))
+
+
+def test_validation_data_not_scored_yet(make: Make) -> None:
+    assert "The validation data were not scored." in paragraph(make("killed"), scores=[])
 
 
 def test_it_works_from_raw_values_of_a_loop() -> None:
@@ -142,9 +151,7 @@ def test_it_works_from_raw_values_of_a_loop() -> None:
         "norm": [1.0, 2.0, 3.0],
         "applied": [True, False, False],
     }
-    text = story.paragraph(
-        {}, steps, [], [{"t": 1, "name": "non-finite", "level": "alarm", "what": "x"}], [], {"reason": "odd"}
-    )
+    text = story.paragraph({}, steps, [], [{"t": 1, "name": "non-finite", "level": "alarm", "what": "x"}], [], {"reason": "odd"})
     assert "A model was trained, for 3 steps." in text
     assert "It ended after 3 steps: Odd." in text
     assert "nan" not in text
@@ -154,10 +161,7 @@ def test_every_number_of_the_paragraph_is_in_the_data(make: Make) -> None:
     """Change the data and the sentence changes: 341 right instead of 355."""
     one, two = paragraph(make("healthy", "a")), paragraph(make("healthy", "b", right=341))
     assert one != two
-    assert (
-        one.replace("98.6% (5 wrong, 95% interval 96.8% to 99.4%)", "94.7% (19 wrong, 95% interval 91.9% to 96.6%)")
-        == two
-    )
+    assert one.replace("98.6% (5 wrong, 95% interval 96.8% to 99.4%)", "94.7% (19 wrong, 95% interval 91.9% to 96.6%)") == two
 
 
 def test_nothing_of_a_hostile_run_reaches_the_terminal(make: Make) -> None:

@@ -33,9 +33,7 @@ def test_a_number_has_three_digits_and_no_idle_zero(value: float | None, text: s
 
 @given(st.floats(1e-300, 1e300) | st.floats(-1e300, -1e-300))
 def test_a_number_read_back_is_within_its_last_digit(value: float) -> None:
-    assert float(words.number(value, 4).replace(",", "")) == pytest.approx(
-        value, rel=0.51e-3, abs=0.5 if abs(value) > 1e3 else 0
-    )
+    assert float(words.number(value, 4).replace(",", "")) == pytest.approx(value, rel=0.51e-3, abs=0.5 if abs(value) > 1e3 else 0)
 
 
 @given(st.floats(0, 1))

@@ -42,7 +42,7 @@ class Ema:
             return
         k = self.steps // self.every
         weight = 1.0 - min(self.decay, (1 + k) / (10 + k))
-        torch._foreach_lerp_(self.mean, _sources(theta), weight)
+        torch._foreach_lerp_(self.mean, _sources(theta), weight)  # pyright: ignore[reportPrivateImportUsage]
 
     @contextmanager
     def shown(self, theta: Theta) -> Iterator[None]:

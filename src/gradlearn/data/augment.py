@@ -2,8 +2,8 @@
 
     out[i, y, x] = in[i, reflect(y + dy_i), reflect(+-x + dx_i)]
 
-One gather over the batch; the draws are a function of (draw, place in the batch) alone (`chance`). He et al., arXiv 1512.03385, section
-4.2 (pad and crop). Mirror only pictures whose mirror image is a picture of the same class (`mirror_safe` in the task asks the data).
+One gather over the batch; the draws are a function of (draw, place in the batch) alone (`chance`). He et al., arXiv 1512.03385,
+section 4.2 (pad and crop). Mirror only pictures whose mirror image is a picture of the same class (the task asks the data).
 """
 
 from __future__ import annotations

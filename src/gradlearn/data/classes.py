@@ -63,7 +63,7 @@ def _ids(labels: np.ndarray, ids: dict, classes: Sequence[str], part: str, where
         row = int(np.argmin(found))
         label = labels[row]
         if isinstance(label, str):
-            what = f"class '{printable(label)}' is not in train{nearest(label, classes)}"
+            what = f"class '{printable(label)}' is not in train{printable(nearest(label, classes))}"
         else:
             what = f"label {label} outside the {len(classes)} classes of train ({printable(', '.join(classes), 60)})"
         raise InputTrouble(f"{printable(where)}[{row}]: {what}; fix the label or remove the row")
@@ -81,7 +81,7 @@ def matched(found: Found, part: str, classes: Sequence[str]) -> Part:
     used = np.unique(chosen.labels).tolist()
     foreign = [found.classes[i] for i in used if table[i] < 0]
     if foreign:
-        what = f"class '{printable(foreign[0])}' is not in train{nearest(foreign[0], classes)}"
+        what = f"class '{printable(foreign[0])}' is not in train{printable(nearest(foreign[0], classes))}"
         raise InputTrouble(f"{printable(chosen.where)}: {what}; add it to train or remove it")
     labels = np.array(table, dtype=np.int64)[chosen.labels]
     return Part(chosen.where, chosen.names, labels, chosen.chunks, chosen.shape)

@@ -163,6 +163,7 @@ class Run(NamedTuple):
     n: int  # how many were looked at
     pixels: np.ndarray  # (m, h, w, c) those that are good
     marks: list[tuple[int, int, bytes]]  # of each good one that came encoded: its place, its length, its SHA-256
+    raw: np.ndarray | None  # those that came decoded, as they came
     bad: dict[int, Bad]  # by place
 
 
@@ -183,8 +184,8 @@ def _decode(
             target.put(run.pixels)
             for i, length, content in run.marks:
                 digest.update(f"{part.names[at + i]}\0{length}\0".encode("utf-8", "surrogateescape") + content)
-            if not run.marks:
-                digest.update(np.ascontiguousarray(run.pixels).data)
+            if run.raw is not None:
+                digest.update(np.ascontiguousarray(run.raw).data)
             at += run.n
         kept = _rest(len(part.names), bad[name])
         digest.update(f"{name}\0{len(kept)}\0{part.names[0] if at else ''}\0".encode("utf-8", "surrogateescape"))
@@ -205,7 +206,7 @@ def _runs(chunks: Iterable[Chunk], known: frozenset[int], most: int) -> Iterator
 def _run(run: tuple[Chunk, frozenset[int]], shape: tuple[int, int, int], wish: Wish) -> Run:
     chunk, known = run
     if isinstance(chunk, np.ndarray):
-        return Run(len(chunk), fitted(chunk, shape), [], {})
+        return Run(len(chunk), fitted(chunk, shape), [], chunk, {})
     pixels = np.empty((len(chunk), *shape), np.uint8)
     marks, bad = [], {}
     for i, item in enumerate(chunk):
@@ -217,7 +218,7 @@ def _run(run: tuple[Chunk, frozenset[int]], shape: tuple[int, int, int], wish: W
             marks.append((i, len(data), hashlib.sha256(data).digest()))
         except Bad as found:
             bad[i] = found
-    return Run(len(chunk), pixels[: len(marks)], marks, bad)
+    return Run(len(chunk), pixels[: len(marks)], marks, None, bad)
 
 
 def fitted(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -189,7 +189,7 @@ def _list(walk: Walk, folders: dict[str, str], classes: tuple[str, ...], root: s
                 paths[len(names)] = path
             names.append(full)
         if name not in classes and (len(names) > before):
-            what = f"class '{printable(name)}' is not in train{nearest(name, classes)}"
+            what = f"class '{printable(name)}' is not in train{printable(nearest(name, classes))}"
             raise InputTrouble(f"{printable(joined(where, name))}: {what}; add it to train or remove it")
         labels += [classes.index(name) if name in classes else -1] * (len(names) - before)
 

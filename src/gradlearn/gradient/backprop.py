@@ -37,10 +37,8 @@ class Backprop:
     def __call__(self, objective: Objective, theta: Theta, batch: Batch) -> Estimate:
         """Leave g in `.grad`; return the loss of the whole batch and ||g||."""
         theta.zero()
-        if self.part == 0 or batch.n <= self.part:
-            loss = self._whole(objective, batch)
-        else:
-            loss = self._in_parts(objective, theta, batch)
+        whole = self.part == 0 or batch.n <= self.part
+        loss = self._whole(objective, batch) if whole else self._in_parts(objective, theta, batch)
         theta.gather()
         return Estimate(loss, theta.norm(), batch.n)
 
@@ -72,9 +70,7 @@ class Backprop:
     def _backward(self, total: Tensor, weight: float) -> None:
         """d(weight * sum(total)) / d theta: the weight enters as autograd's own seed, so no mean is built into the graph."""
         if not total.requires_grad:
-            raise InputTrouble(
-                "loss: does not depend on any parameter of the model; compute it from the model's output"
-            )
+            raise InputTrouble("loss: does not depend on any parameter of the model; compute it from the model's output")
         seed, value = self._seed
         if seed.shape != total.shape or value != weight or seed.dtype != total.dtype or seed.device != total.device:
             seed = torch.full_like(total, weight, requires_grad=False)

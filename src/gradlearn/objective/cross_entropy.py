@@ -58,11 +58,7 @@ class CrossEntropy:
         )
         if target.is_floating_point() or (weight is None and self.ignore is None):
             return Losses(_flat(total), self._terms(total))
-        counted = (
-            torch.ones_like(total, requires_grad=False)
-            if self.ignore is None
-            else (target != self.ignore).to(total.dtype)
-        )
+        counted = torch.ones_like(total, requires_grad=False) if self.ignore is None else (target != self.ignore).to(total.dtype)
         if weight is not None:
             counted = counted * weight[target.clamp(min=0)]
         return Losses(_flat(total), _flat(counted))

@@ -60,9 +60,7 @@ class _Incomplete(Malformed):
 # ---- saving
 
 
-def save(
-    folder: Path, t: int, parts: Parts, state: dict[str, Any], keep: int = 3, infinite: Collection[str] | None = None
-) -> Path:
+def save(folder: Path, t: int, parts: Parts, state: dict[str, Any], keep: int = 3, infinite: Collection[str] | None = None) -> Path:
     """Commit the state at step t; then forget all but the newest `keep` steps.
 
     parts: {"model": {name: tensor}, ...}, names of `PARTS` only; tensors may be views, on any device, in any strides.
@@ -240,9 +238,7 @@ def _verified(path: Path, t: int) -> dict[str, dict[str, Any]]:
         raise Malformed(f"{MANIFEST} is of another step (damaged)")
     if type(files) is not dict or STATE not in files or not set(files) <= set(_FILES):
         raise Malformed(f"{MANIFEST} lists files that are none of ours (damaged)")
-    if not all(
-        type(entry) is dict and type(entry.get("bytes")) is int and "sha256" in entry for entry in files.values()
-    ):
+    if not all(type(entry) is dict and type(entry.get("bytes")) is int and "sha256" in entry for entry in files.values()):
         raise Malformed(f"{MANIFEST} lists files without size and hash (damaged)")
     return files
 

@@ -37,9 +37,7 @@ _NAME = re.compile(r"(?:pictures/)?[a-z0-9][a-z0-9_-]*\.json")
 class Record:
     """The open run folder of one run. The caller holds its lock."""
 
-    def __init__(
-        self, folder: Path, *, keep: int = 3, warn: Callable[[str], None] | None = None, _resumed: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, *, keep: int = 3, warn: Callable[[str], None] | None = None, _resumed: bool = False) -> None:
         """A folder fresh from `folder.create`. keep: checkpoints kept; warn: told of every warning, a line each."""
         self.folder = folder
         self.warnings: list[str] = []
@@ -130,9 +128,7 @@ class Record:
             if self._failed >= FAILURES:
                 what = f"{FAILURES} saves in a row failed"
                 raise ResourceTrouble(f"{error}; {what}, go on with: gradlearn resume {self.folder}") from error
-            self._warn(
-                f"{error}; step {t} not saved, the run goes on (failure {self._failed}, {FAILURES} in a row end it)"
-            )
+            self._warn(f"{error}; step {t} not saved, the run goes on (failure {self._failed}, {FAILURES} in a row end it)")
             return False
         self._failed, self.saved = 0, t
         return True
@@ -173,9 +169,7 @@ class Record:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def _add(self, name: str, row: dict[str, Any]) -> None:

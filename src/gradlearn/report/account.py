@@ -126,9 +126,7 @@ def good(facts: Facts, settings: Mapping[str, Any], counts: confusion.Tally | No
     if counts is None or not counts.total:
         return parts[0]
     commonest, share = confusion.baseline(counts)
-    parts.append(
-        f"Always guessing the commonest class, “{commonest}”, would be right {words.percent(share)} of the time."
-    )
+    parts.append(f"Always guessing the commonest class, “{commonest}”, would be right {words.percent(share)} of the time.")
     seen = [(recall, i) for i in range(len(counts.classes)) if (recall := counts.recall(i)) is not None]
     worst, i = min(seen)
     if worst < 1.0:
@@ -157,9 +155,7 @@ def sure(facts: Facts, settings: Mapping[str, Any]) -> str:
     seed = measured.choice(settings, "seed")
     if facts.steps:
         which = f" (seed {printable(seed, 24)})" if seed is not None else ""
-        parts.append(
-            f"This is one run with one seed{which}: another would score somewhat differently, by how much is not known."
-        )
+        parts.append(f"This is one run with one seed{which}: another would score somewhat differently, by how much is not known.")
     return " ".join(parts)
 
 
@@ -172,16 +168,13 @@ def following(run: Run, facts: Facts, counts: confusion.Tally | None) -> str:
         parts.append("Against overfitting: more data, stronger augmentation, or fewer steps.")
     bad = [row for row in run.lint or () if row.get("level") in ("warn", "error")]
     if bad:
-        parts.append(
-            f"The check of the data has {words.plural(len(bad), 'warning')}, listed below; look at those first."
-        )
+        parts.append(f"The check of the data has {words.plural(len(bad), 'warning')}, listed below; look at those first.")
     if counts and counts.total and (pairs := counts.pairs()) and pairs[0][0] > 1:
         parts.append(f"Look at examples of “{pairs[0][1]}” and “{pairs[0][2]}”: they are confused the most.")
     parts = [p for p in parts if p]
     if not parts and facts.steps:
         return (
-            "Nothing in the record asks for a change. "
-            "A second run with another `--seed` and `gradlearn compare` show what is luck."
+            "Nothing in the record asks for a change. A second run with another `--seed` and `gradlearn compare` show what is luck."
         )
     return " ".join(parts)
 

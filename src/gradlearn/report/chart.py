@@ -228,9 +228,7 @@ def _readout(chart: Chart, drawn: Sequence[Series]) -> str:
         swatch = f'<i class="{look} bar{s.colour}"></i>'
         keys.append(f'<span class="key">{swatch}{html.escape(s.name)} <b>{html.escape(value)}</b></span>')
     if chart.lost:
-        keys.append(
-            f'<span class="key"><i class="cross">×</i>not a finite number: {words.count(len(chart.lost))}</span>'
-        )
+        keys.append(f'<span class="key"><i class="cross">×</i>not a finite number: {words.count(len(chart.lost))}</span>')
     if chart.best is not None:
         keys.append('<span class="key"><i class="circle"></i>best</span>')
     return f'<div class="readout">{"".join(keys)}<span class="at">last value</span></div>'

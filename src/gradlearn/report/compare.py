@@ -29,7 +29,7 @@ def compare(folders: Iterable[Path]) -> tuple[list[dict[str, Any]], list[str]]:
     differ = differences([run.settings for run in runs])
     for row, run in zip(rows, runs, strict=True):
         row["choices"] = {name: measured.choice(run.settings, name) for name in differ}
-    return rows, [*_grid(rows, differ), "", verdict(rows)]
+    return rows, [*_scores(rows), "", *_settings(rows, differ), verdict(rows)]
 
 
 def differences(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -118,13 +118,10 @@ def _name(row: Mapping[str, Any]) -> str:
     return printable(Path(row["run"]).name or row["run"], 60)
 
 
-def _grid(rows: Sequence[Mapping[str, Any]], differ: Sequence[str]) -> list[str]:
-    """Columns padded to one width; numbers to the right."""
-    head = ["run", "test", "95% interval", "valid", "steps", "time", *(printable(name, 24) for name in differ)]
+def _scores(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     body = []
     for row in rows:
         interval = row["test_interval"]
-        choices = [row["choices"][name] for name in differ]
         body.append(
             [
                 _name(row),
@@ -133,17 +130,30 @@ def _grid(rows: Sequence[Mapping[str, Any]], differ: Sequence[str]) -> list[str]
                 "" if row["valid"] is None else words.score(row["name"], row["valid"]),
                 words.count(row["steps"]) if row["steps"] else "",
                 "" if row["seconds"] is None else words.duration(row["seconds"]),
-                *(
-                    "" if v is None else printable(words.number(v, 4) if isinstance(v, float) else v, 32)
-                    for v in choices
-                ),
             ]
         )
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    right = range(1, 6)
-    return [
-        "  ".join(
-            v.rjust(w) if i in right else v.ljust(w) for i, (v, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [head, *body]
+    return _aligned([["run", "test", "95% interval", "valid", "steps", "time"], *body], right=True)
+
+
+def _settings(rows: Sequence[Mapping[str, Any]], differ: Sequence[str]) -> list[str]:
+    """A line for each setting that is not the same in all runs, a column for each run."""
+    if not differ or len(rows) < 2:
+        return []
+    body = [[printable(name, 40), *(_shown(row["choices"][name]) for row in rows)] for name in differ]
+    return [*_aligned([["setting", *(_name(row) for row in rows)], *body], right=False), ""]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return words.number(value, 4) if isinstance(value, float) else printable(value, 32)
+
+
+def _aligned(lines: Sequence[Sequence[str]], right: bool) -> list[str]:
+    """Columns padded to one width; all but the first to the right, if so asked."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        [text.rjust(w) if right and i else text.ljust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))]
+        for line in lines
     ]
+    return ["  ".join(line).rstrip() for line in padded]

@@ -59,10 +59,7 @@ class Tally:
     def pairs(self) -> list[tuple[int, str, str]]:
         """(count, truth, guess) of every mistake, most frequent first."""
         cells = [
-            (n, self.classes[i], self.classes[j])
-            for i, row in enumerate(self.matrix)
-            for j, n in enumerate(row)
-            if n and i != j
+            (n, self.classes[i], self.classes[j]) for i, row in enumerate(self.matrix) for j, n in enumerate(row) if n and i != j
         ]
         return sorted(cells, key=lambda cell: -cell[0])
 
@@ -145,11 +142,8 @@ def confused(counts: Tally) -> str:
         for n, truth, guess in pairs[:PAIRS]
     ]
     return (
-        f"<h3>The most confused pairs, of {len(counts.classes)} classes</h3>"
-        + '<div class="scroll"><table><tr><th>Truth</th>'
-        '<th>Guess</th><th class="n">Times</th><th class="n">Of the truth</th></tr>'
-        + "".join(rows)
-        + "</table></div><br>"
+        f"<h3>The most confused pairs, of {len(counts.classes)} classes</h3>" + '<div class="scroll"><table><tr><th>Truth</th>'
+        '<th>Guess</th><th class="n">Times</th><th class="n">Of the truth</th></tr>' + "".join(rows) + "</table></div><br>"
     )
 
 

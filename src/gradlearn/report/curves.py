@@ -5,14 +5,14 @@ Loss (raw light, running median strong, validation), score with its interval, le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gradlearn.errors import printable
 from gradlearn.report import noise, words
 from gradlearn.report.chart import Band, Chart, Mark, ceiling, draw
-from gradlearn.report.facts import Facts
+from gradlearn.report.facts import Facts, choice
 from gradlearn.report.folder import Run
 from gradlearn.report.series import Series, curve, smoothed
 
@@ -60,15 +60,11 @@ def charts(run: Run, facts: Facts, events: Sequence[Event]) -> str:
             log=False,
             zero=True,
         ),
-        Chart(
-            "Gradient norm", _both("norm", steps["t"], steps["norm"], 2), x, "length of the whole gradient", height=130
-        ),
+        Chart("Gradient norm", _both("norm", steps["t"], steps["norm"], 2), x, "length of the whole gradient", height=130),
         _time(run, x),
     ]
     drawn = [_loss(run, x, marks, bands), *_score(facts, x, marks, bands)]
-    drawn += [
-        replace(chart, marks=marks, flags=False, bands=bands) for chart in plain if any(s.x for s in chart.series)
-    ]
+    drawn += [replace(chart, marks=marks, flags=False, bands=bands) for chart in plain if any(s.x for s in chart.series)]
     return "".join(draw(chart) for chart in drawn)
 
 
@@ -97,7 +93,17 @@ def _loss(run: Run, x: tuple[float, float], marks: tuple[Mark, ...], bands: tupl
     if rows:
         series += (curve("validation", [r["t"] for r in rows], [r["all"]["loss"] for r in rows], "dots", 1),)
     lost = tuple(t for t, v in zip(steps["t"], steps["loss"], strict=True) if v is None)
-    return Chart("Loss", series, x, "lower is better", 250, marks=marks, bands=bands, lost=lost)
+    return Chart("Loss", series, x, _beside(run.settings), 250, marks=marks, bands=bands, lost=lost)
+
+
+def _beside(settings: Mapping[str, Any]) -> str:
+    """What keeps the training and the validation loss from being one quantity, where the settings say so."""
+    choices = settings.get("choice")
+    for name in choices if isinstance(choices, Mapping) else ():
+        value = words.finite(choice(settings, name))
+        if name.endswith("label_smoothing") and value:
+            return f"lower is better; the training loss includes label smoothing of {words.number(value)}"
+    return "lower is better"
 
 
 def _score(facts: Facts, x: tuple[float, float], marks: tuple[Mark, ...], bands: tuple[Band, ...]) -> list[Chart]:
@@ -112,5 +118,7 @@ def _score(facts: Facts, x: tuple[float, float], marks: tuple[Mark, ...], bands:
         low, high = tuple(a for a, _ in ends), tuple(b for _, b in ends)
         valid = Series(valid.name, valid.x, valid.y, valid.look, valid.colour, low, high)
         note += f"; shaded: 95% interval for {words.plural(n, 'example')}"
-    title = words.sentence(printable(facts.name, 60))[:-1]
-    return [Chart(title, (valid,), x, note, 200, share=share, marks=marks, bands=bands, best=facts.best, log=False)]
+    title = words.title(printable(facts.name, 60))
+    return [
+        Chart(title, (valid,), x, note, 200, share=share, marks=marks, bands=bands, best=facts.best, log=False if share else None)
+    ]

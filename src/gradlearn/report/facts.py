@@ -12,7 +12,7 @@ from typing import Any
 
 from gradlearn.report import noise
 from gradlearn.report.folder import clean_scores
-from gradlearn.report.words import finite, is_proportion
+from gradlearn.report.words import finite, is_proportion, is_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Facts:
     test: float | None
     counts: Mapping[str, int]  # examples by split, where known
     valid_loss: tuple[tuple[int, float], ...]
+    range: tuple[float, float] | None  # lowest and highest finite training loss
+    guess: float | None  # accuracy of guessing evenly among the classes
 
     def interval(self, split: str, value: float | None) -> tuple[float, float] | None:
         """The 95 % interval of a proportion on this split; None where score or count do not allow one."""
@@ -57,6 +59,12 @@ class Facts:
         if value is None or not n or not is_proportion(self.name) or not 0.0 <= value <= 1.0:
             return None
         return noise.wilson(value, n)
+
+    @property
+    def guessing(self) -> bool:
+        """Whether the test accuracy cannot be told from guessing evenly among the classes."""
+        interval = self.interval("test", self.test)
+        return interval is not None and self.guess is not None and self.name == "accuracy" and interval[0] <= self.guess
 
     @property
     def direction(self) -> float:
@@ -70,7 +78,8 @@ class Facts:
             return False
         n, value = self.counts.get("valid"), self.final[1]
         doubt = noise.error(value, n) if n and is_proportion(self.name) and 0.0 <= value <= 1.0 else 0.0
-        return self.gain > max(doubt, 0.002 * abs(value))
+        least = 0.002 if is_share(self.name) else 0.02 * abs(value)  # less is of no use, noise or not
+        return self.gain > max(doubt, least)
 
     @property
     def turned(self) -> tuple[int, float, float] | None:
@@ -116,9 +125,9 @@ def gather(settings: Mapping[str, Any], steps: Mapping[str, Sequence[Any]], scor
         train=_train(rows, name, valid),
         test=next((v for _, v in reversed(list(_by_step(rows, "test", name)))), None),
         counts=_counts(settings),
-        valid_loss=tuple(
-            (r["t"], r["all"]["loss"]) for r in rows if r["split"] == "valid" and r["all"].get("loss") is not None
-        ),
+        valid_loss=tuple((r["t"], r["all"]["loss"]) for r in rows if r["split"] == "valid" and r["all"].get("loss") is not None),
+        range=(min(losses), max(losses)) if losses else None,
+        guess=_guess(settings),
     )
 
 
@@ -181,6 +190,11 @@ def _train(rows: Sequence[dict[str, Any]], name: str, valid: Sequence[tuple[int,
 def _counts(settings: Mapping[str, Any]) -> dict[str, int]:
     found = {split: finite(data(settings).get(split)) for split in ("train", "valid", "test")}
     return {split: int(n) for split, n in found.items() if n is not None and n >= 1}
+
+
+def _guess(settings: Mapping[str, Any]) -> float | None:
+    classes = data(settings).get("classes")
+    return 1.0 / len(classes) if isinstance(classes, list) and len(classes) > 1 else None
 
 
 def _planned(settings: Mapping[str, Any]) -> int | None:

@@ -44,9 +44,12 @@ class Run:
 
     @property
     def stop(self) -> dict[str, Any] | None:
-        """How the run ended; None where no end is on record."""
+        """How the run ended; None where no end is on record. A run that its remedies stopped logged that itself."""
         stop = self.summary.get("stop")
-        return stop if isinstance(stop, dict) else None
+        if isinstance(stop, dict):
+            return stop
+        last = self.actions[-1] if self.actions else {}
+        return {"reason": "numerics", "message": last["why"]} if last.get("name") == "stop" else None
 
     @property
     def name(self) -> str:
@@ -62,9 +65,7 @@ def read(folder: Path) -> Run:
     settings = _settings(folder, notes)
     summary = _json(folder / "summary.json", dict, notes)
     if summary is None:
-        notes.append(
-            "There is no summary of the run: it was killed or is still going. What follows is what its logs hold."
-        )
+        notes.append("There is no summary of the run, as when it was killed or is still going. What follows is what its logs hold.")
     lint = _json(folder / "pictures" / "lint.json", list, notes)
     return Run(
         folder=folder,
@@ -90,10 +91,7 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 def _clean(table: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     keep = [i for i, t in enumerate(table["t"]) if finite(t) is not None]
-    return {
-        name: [table[name][i] is not False if name == "applied" else finite(table[name][i]) for i in keep]
-        for name in COLUMNS
-    }
+    return {name: [table[name][i] is not False if name == "applied" else finite(table[name][i]) for i in keep] for name in COLUMNS}
 
 
 def clean_scores(rows: Iterable[Any]) -> list[dict[str, Any]]:
@@ -125,10 +123,7 @@ def events(rows: Iterable[Any]) -> list[dict[str, Any]]:
         t = finite(row.get("t"))
         if t is None:
             continue
-        texts = {
-            k: "" if row.get(k) is None else str(row[k])
-            for k in ("name", "level", "what", "why", "remedy", "dial", "by")
-        }
+        texts = {k: "" if row.get(k) is None else str(row[k]) for k in ("name", "level", "what", "why", "remedy", "dial", "by")}
         for k in ("what", "why"):  # the step is shown beside the text
             texts[k] = texts[k].removeprefix(f"step {int(t)}: ")
         evidence = row.get("evidence")
@@ -219,9 +214,7 @@ def _salvage(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
         else:
             bad += 1
     if bad:
-        notes.append(
-            f"{plural(bad, 'line')} of {path.name} could not be read and {'was' if bad == 1 else 'were'} left out."
-        )
+        notes.append(f"{plural(bad, 'line')} of {path.name} could not be read and {'was' if bad == 1 else 'were'} left out.")
 
 
 def _without(folder: Path, trouble: Trouble) -> str:

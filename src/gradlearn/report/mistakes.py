@@ -19,9 +19,7 @@ def gallery(folder: Path, rows: list[dict[str, Any]]) -> str:
     """The rows of mistakes.json as a grid; a row whose picture is missing or is no PNG is shown without one."""
     shown = [_card(folder, row) for row in rows[:MOST]]
     rest = len(rows) - MOST
-    note = (
-        f'<p class="small">{words.plural(rest, "more mistake")} on record {"is" if rest == 1 else "are"} not shown.</p>'
-    )
+    note = f'<p class="small">{words.plural(rest, "more mistake")} on record {"is" if rest == 1 else "are"} not shown.</p>'
     return f'<div class="gallery">{"".join(shown)}</div>{note if rest > 0 else ""}'
 
 

@@ -55,9 +55,7 @@ def render(folder: Path) -> str:
 
 
 def _document(title: str, body: str) -> str:
-    style, script = (
-        resources.files("gradlearn.report").joinpath(f).read_text("utf-8") for f in ("page.css", "page.js")
-    )
+    style, script = (resources.files("gradlearn.report").joinpath(f).read_text("utf-8") for f in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -127,9 +125,7 @@ def _cards(run: Run, facts: Facts) -> str:
     if facts.test is None:
         cards.append(_card("Test", words.MISSING, "not scored"))
     else:
-        cards.append(
-            _card(f"Test {name}", words.score(facts.name, facts.test), "<br>".join(p for p in (more, of) if p))
-        )
+        cards.append(_card(f"Test {name}", words.score(facts.name, facts.test), "<br>".join(p for p in (more, of) if p)))
     if facts.best is None:
         cards.append(_card("Validation", words.MISSING, "not scored"))
     else:
@@ -189,9 +185,7 @@ def _mistakes(run: Run, facts: Facts) -> str:
     if counts is not None:
         split = next((s for s in ("test", "valid") if facts.counts.get(s) == counts.total), None)
         where = {"test": "of the test data", "valid": "of the validation data"}.get(split or "", "of the data scored")
-        lede = (
-            f"{words.count(counts.total)} examples {where}, {words.count(counts.total - counts.right)} of them wrong."
-        )
+        lede = f"{words.count(counts.total)} examples {where}, {words.count(counts.total - counts.right)} of them wrong."
         if len(counts.classes) <= confusion.MOST:
             lede += " Rows are the truth, columns the guess; a colour is as strong as the share of its row."
         parts.append(_section("Which class is taken for which", confusion.draw(counts), lede))
@@ -199,9 +193,7 @@ def _mistakes(run: Run, facts: Facts) -> str:
         lede = "The most confident wrong answers, with the probability that the model gave them."
         parts.append(_section("The worst mistakes", mistakes.gallery(run.folder / "pictures", run.mistakes), lede))
     if not parts:
-        parts.append(
-            _section("Mistakes", '<p class="none">No confusion matrix and no pictures of mistakes are on record.</p>')
-        )
+        parts.append(_section("Mistakes", '<p class="none">No confusion matrix and no pictures of mistakes are on record.</p>'))
     return "".join(parts)
 
 

@@ -56,9 +56,7 @@ def thin(x: Sequence[float], y: Sequence[float], limit: int = LIMIT) -> tuple[li
     return [x[i] for i in order], [y[i] for i in order]
 
 
-def smooth(
-    x: Sequence[float], y: Sequence[float], share: float = 0.03, most: int = 800
-) -> tuple[list[float], list[float]]:
+def smooth(x: Sequence[float], y: Sequence[float], share: float = 0.03, most: int = 800) -> tuple[list[float], list[float]]:
     """The running median over windows of `share` of the points, at up to `most` of them.
 
     A median, so that one spike does not become a plateau as wide as the window. Near the start the window shrinks and
@@ -71,9 +69,7 @@ def smooth(
     return [x[i] for i in centres], [median(y[i - min(half, i) : i + min(half, i) + 1 : stride]) for i in centres]
 
 
-def curve(
-    name: str, x: Sequence[float | None], y: Sequence[float | None], look: str = "line", colour: int = 0
-) -> Series:
+def curve(name: str, x: Sequence[float | None], y: Sequence[float | None], look: str = "line", colour: int = 0) -> Series:
     """A thinned curve of two columns as they come from a log."""
     xs, ys = thin(*points(x, y))
     return Series(name, tuple(xs), tuple(ys), look, colour)

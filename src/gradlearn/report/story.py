@@ -18,6 +18,7 @@ from gradlearn.report.folder import events
 EXAMPLES = {"images": "image", "detect": "image", "table": "row", "text": "text", "translate": "sentence pair"}
 GRAVITY = {"alarm": 2, "error": 2, "warn": 1}
 ENDS = {"done": "planned", "time": "planned", "signal": "signal", "numerics": "numerics"}  # stop.reason -> kind of end
+WILD = 1000.0  # a loss that spans this factor and ends no lower than it began has no level
 FEW = 10  # with fewer steps than this nothing is said of trends
 
 
@@ -56,11 +57,7 @@ def opening(settings: Mapping[str, Any], facts: Facts) -> str:
     classes, n = table.get("classes"), facts.counts.get("train")
     model = measured.choice(settings, "model")
     subject = f"The model {printable(model, 60)}" if isinstance(model, str) and model else "A model"
-    goal = (
-        f" to tell {words.plural(len(classes), 'class', 'classes')} apart"
-        if isinstance(classes, list) and classes
-        else ""
-    )
+    goal = f" to tell {words.plural(len(classes), 'class', 'classes')} apart" if isinstance(classes, list) and classes else ""
     amount = f" on {words.plural(n, example(settings))}" if n else ""
     place = table.get("source")
     source = f" ({printable(place, 80)})" if n and isinstance(place, str) and place not in ("", "memory") else ""
@@ -90,6 +87,9 @@ def course(facts: Facts, short: bool = False) -> str:
         return f"The training loss was {ends}; {few} too few to speak of a trend."
     doubt = 2.0 * (first.error**2 + last.error**2) ** 0.5
     if abs(last.mean - first.mean) <= doubt:
+        if facts.range and facts.range[1] > WILD * max(facts.range[0], 0.0):
+            low, high = map(_loss, facts.range)
+            return f"The training loss found no level: it ranged from {low} to {high}."
         return f"The training loss did not clearly change: {_loss(first.mean)} at first, {_loss(last.mean)} at last."
     verb = "fell" if last.mean < first.mean else "rose"
     how = "" if short or first.n < 2 else f" (means over the first and the last {words.plural(first.n, 'step')})"
@@ -101,6 +101,8 @@ def validation(facts: Facts) -> str:
     if not facts.steps:
         return ""
     if facts.best is None or facts.final is None:
+        if facts.counts.get("valid"):
+            return "The validation data were not scored."
         return "No validation score is on record, so the run cannot tell learning from memorising."
     name = f"The validation {printable(facts.name, 40)}"
     best, final = words.score(facts.name, facts.best[1]), words.score(facts.name, facts.final[1])
@@ -122,9 +124,7 @@ def overfitting(facts: Facts) -> str:
         if gap > max(doubt, 0.02 if share else 0.05 * abs(facts.final[1])):
             size = words.points(gap) if share else words.number(gap)
             train, valid = words.score(facts.name, facts.train), words.score(facts.name, facts.final[1])
-            return (
-                f"On its training data it reaches {train}, on the validation data {valid}, {size} apart: it overfits."
-            )
+            return f"On its training data it reaches {train}, on the validation data {valid}, {size} apart: it overfits."
     if facts.turned:
         t, low, last = facts.turned
         return (
@@ -190,11 +190,7 @@ def _turns(same: Sequence[dict[str, Any]]) -> list[str]:
 
 def _change(turns: Sequence[dict[str, Any]]) -> str:
     before, after = turns[0]["before"], turns[-1]["after"]
-    return (
-        f" from {words.number(before, 4)} to {words.number(after, 4)}"
-        if before is not None and after is not None
-        else ""
-    )
+    return f" from {words.number(before, 4)} to {words.number(after, 4)}" if before is not None and after is not None else ""
 
 
 def verdict(facts: Facts, settings: Mapping[str, Any]) -> str:
@@ -205,16 +201,15 @@ def verdict(facts: Facts, settings: Mapping[str, Any]) -> str:
         if n:
             return f"{words.sentence(what)[:-1]} {'was' if n == 1 else 'were'} not scored."
         return "No test data were scored, so how good the model is on data that had no part in the run is not known."
-    text = (
-        f"On {what}, which training never saw, the {printable(facts.name, 40)} is {words.score(facts.name, facts.test)}"
-    )
+    text = f"On {what}, which training never saw, the {printable(facts.name, 40)} is {words.score(facts.name, facts.test)}"
     interval = facts.interval("test", facts.test)
     if interval is None or not n:
         return text + "."
     wrong = n - facts.test * n
     whole = abs(wrong - round(wrong)) < 1e-3 and facts.name.lower() == "accuracy"
     low, high = (words.percent(v) for v in interval)
-    return f"{text} ({f'{words.count(wrong)} wrong, ' if whole else ''}95% interval {low} to {high})."
+    chance = f" That is no better than guessing ({words.percent(facts.guess)})." if facts.guessing else ""
+    return f"{text} ({f'{words.count(wrong)} wrong, ' if whole else ''}95% interval {low} to {high}).{chance}"
 
 
 def ended(stop: Mapping[str, Any] | None) -> str:
@@ -244,11 +239,13 @@ def ending(stop: Mapping[str, Any] | None, facts: Facts) -> str:
 def advice(facts: Facts, stop: Mapping[str, Any] | None) -> str:
     """The one thing to try that the numbers speak for most; empty where they speak for none."""
     kind = ended(stop)
+    peak = words.number(facts.lr_peak)
     if kind == "numerics" and facts.lr_peak:
-        peak = words.number(facts.lr_peak)
         return f"A run with a learning rate below the peak of this one, {peak}, would show whether it was too high."
     if kind in ("signal", "unknown"):
         return "`gradlearn resume` takes it up again."
+    if facts.guessing and facts.lr_peak and facts.steps >= FEW:
+        return f"A run with a learning rate well below the peak of this one, {peak}, is the first thing to try."
     if facts.still_improving and facts.gain is not None:
         gain = words.points(facts.gain) if words.is_share(facts.name) else words.number(facts.gain)
         return f"It was still improving, by {gain} over the last quarter, so more time would likely help."

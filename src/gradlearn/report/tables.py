@@ -88,7 +88,7 @@ def scores(rows: Sequence[Mapping[str, Any]]) -> str:
         for r in shown[:MOST]
     ]
     main = rows[-1]["name"] if rows else "score"
-    head = ["Step", "Split", words.sentence(main)[:-1], *[words.sentence(k)[:-1] for k in names if k != main]]
+    head = ["Step", "Split", words.title(main), *[words.title(k) for k in names if k != main]]
     return table(head, cells, ("n", "", *["n"] * (len(head) - 2)), len(rows) - MOST)
 
 
@@ -103,9 +103,7 @@ def lint(rows: Sequence[Mapping[str, Any]] | None) -> str:
         level = row.get("level") if row.get("level") in ("info", "warn", "error") else "info"
         given = row.get("examples")
         examples = given if isinstance(given, list) else []
-        names = ", ".join(f"<code>{words.safe(e, 80)}</code>" for e in examples[:5]) + (
-            "…" if len(examples) > 5 else ""
-        )
+        names = ", ".join(f"<code>{words.safe(e, 80)}</code>" for e in examples[:5]) + ("…" if len(examples) > 5 else "")
         n = words.finite(row.get("count"))
         pill = f'<span class="pill {level}">{level}</span>'
         cells.append((pill, words.safe(row.get("what", ""), 300), "" if n is None else words.count(n), names))
@@ -119,9 +117,7 @@ def data(run: Run) -> str:
     rows = []
     for key, item in entries.items():
         if key == "classes" and isinstance(item, list):
-            names = ", ".join(words.safe(c, 40) for c in item[:40]) + (
-                f" and {len(item) - 40} more" if len(item) > 40 else ""
-            )
+            names = ", ".join(words.safe(c, 40) for c in item[:40]) + (f" and {len(item) - 40} more" if len(item) > 40 else "")
             rows.append(("classes", f"{len(item)}: {names}"))
         elif key in COUNTED and words.finite(item) is not None:
             rows.append((words.safe(key, 40), words.plural(item, "example")))
@@ -150,16 +146,14 @@ def settings(run: Run) -> str:
 def machine(run: Run) -> str:
     """Program and machine."""
     entries = run.settings.get("machine")
-    rows = [
-        (words.safe(key, 40), value(run.settings[key])) for key in ("program", "task", "format") if key in run.settings
-    ]
+    rows = [(words.safe(key, 40), value(run.settings[key])) for key in ("program", "task", "format") if key in run.settings]
     rows += [(words.safe(k, 40), value(v)) for k, v in (entries.items() if isinstance(entries, Mapping) else ())]
     return pairs(rows) if rows else '<p class="none">Nothing on record.</p>'
 
 
 def value(item: Any, limit: int = 160) -> str:
     """A value from a file as HTML text: numbers short, lists by commas, yes and no."""
-    if item is None or item == "":
+    if item is None or item in ("", [], {}):
         return words.MISSING
     if isinstance(item, bool):
         return "yes" if item else "no"

@@ -17,6 +17,7 @@ SHARES = frozenset(
     {"accuracy", "error", "top5", "top-5", "balanced_accuracy", "f1", "precision", "recall", "iou", "dice", "ap", "map"}
     | {"auc", "exact_match", "agreement"}
 )
+ACRONYMS = frozenset({"mse", "mae", "rmse", "auc", "map", "ap", "iou", "r2", "bleu"})
 # scores that count examples, right or wrong, one by one: only these are binomial
 PROPORTIONS = frozenset({"accuracy", "error", "exact_match", "top5", "top-5"})
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -137,6 +138,11 @@ def listing(items: Iterable[str], most: int = 6) -> str:
     if len(names) < 2:
         return "".join(names)
     return ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def title(name: str) -> str:
+    """The name of a score as a heading: 'Accuracy', 'MSE'."""
+    return name.upper() if name in ACRONYMS else name[:1].upper() + name[1:]
 
 
 def sentence(text: str) -> str:

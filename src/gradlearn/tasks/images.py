@@ -2,9 +2,9 @@
 
     losses = cross_entropy(model(pixels), label),   score = share of pictures whose largest output is their class
 
-Folders of pictures, IDX and Parquet files, or scikit-learn's digits; small convolutional networks trained from scratch. Pictures stay
-bytes until the model's first layer; a batch is one gather, shifts and mirror images included. For pictures of more than about
-64 pixels a side, and for fewer than a few hundred of them, a pretrained network is the better start.
+Folders of pictures, IDX and Parquet files, or scikit-learn's digits; small convolutional networks trained from scratch. Pictures
+stay bytes until the model's first layer; a batch is one gather, shifts and mirror images included. For pictures of more than
+about 64 pixels a side, and for fewer than a few hundred of them, a pretrained network is the better start.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ class Images:
 
     def work(self) -> float:
         """Floating-point operations of one training step, about: forward, and twice that backward."""
-        model = find("models", self.plan["model"])(
-            self.shape, len(self.pictures.classes), **self.plan.options(self.plan["model"])
-        )
+        model = find("models", self.plan["model"])(self.shape, len(self.pictures.classes), **self.plan.options(self.plan["model"]))
         return 6.0 * getattr(model, "multiplications", 0) * batch_size(self.plan, len(self.pictures.split["train"]))
 
     def lint(self) -> list[dict[str, Any]]:

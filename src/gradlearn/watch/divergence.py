@@ -32,9 +32,7 @@ class Divergence:
             raise InputTrouble(f"--divergence.window {window}: must be at least 3")
         self.window = window
         self.every = max(window // 2, 1)
-        self._medians: list[
-            float
-        ] = []  # of the losses [k every, k every + window): a cache, any of it can be made again
+        self._medians: list[float] = []  # of the losses [k every, k every + window): a cache, any of it can be made again
 
     def measure(self, step: Step, theta: Theta, objective: Objective) -> float | None:
         """The loss itself, which history keeps."""
