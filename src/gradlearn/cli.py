@@ -263,7 +263,9 @@ def typed(name: str, text: str) -> Any:
 
 
 READING = ("valid", "test", "size", "skip_bad", "max_pixels", "memory", "allow_empty_class", "follow_links_to")
-PLANNED = ["time", "epochs", "steps", "model", "batch", "lr", "update", "gradient", "average", "rate", "clip", "shift", "mirror", "seed", "device", "threads", "save_every"]
+LENGTH = ("time", "epochs", "steps")
+EQUATION = ("model", "batch", "lr", "update", "gradient", "average", "rate", "clip", "shift", "mirror")
+PLANNED = (*LENGTH, *EQUATION, "seed", "device", "threads", "save_every")
 
 
 def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
@@ -363,10 +365,8 @@ def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> 
     if options.json:
         print(json.dumps(result))
         return 0
-    low, high = result["interval"]
-    print(
-        f"{result['score']['name']} {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {low:.2%} to {high:.2%})"
-    )
+    interval = " to ".join(f"{end:.2%}" for end in result["interval"])
+    print(f"accuracy {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {interval})")
     for row in result["classes"]:
         print(f"  {printable(row['class'], 30):30} {row['right']:>6} of {row['examples']:<6} right")
     return 0

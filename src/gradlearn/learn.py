@@ -142,7 +142,7 @@ def fit(
     """
     begun = clock_time.monotonic()
     named = (time, epochs, steps, batch, update, lr, act, seed, device)
-    given = dict(zip(SETTINGS, named, strict=True))
+    given: dict[str, Any] = dict(zip(SETTINGS, named, strict=True))
     user = _user(given, options)
     random_state = torch.get_rng_state()
     with ExitStack() as stack:

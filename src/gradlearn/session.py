@@ -111,7 +111,7 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
 
 
 def _read(path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) -> Images:
-    """The pictures; a file for those beyond the memory limit has no name any more once it is open, so nothing can be left behind."""
+    """The pictures; a file for those beyond the memory limit loses its name once it is open: nothing can be left behind."""
     limit = reading.get("memory") or _quarter_of_memory()
     cache = runs / f".decoded-{os.getpid()}"
     new = not runs.exists()

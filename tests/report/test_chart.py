@@ -39,6 +39,7 @@ def test_the_embedded_data_are_the_points() -> None:
     assert data["x"] == [0.0, 99.0, LEFT, WIDTH - 16]
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.text() | st.lists(st.text()) | st.dictionaries(st.text(), st.text()))
 def test_embedded_json_says_the_same_and_cannot_end_its_script(value: object) -> None:
     text = embedded(value)
@@ -51,7 +52,7 @@ def flags(html: str) -> list[tuple[float, float, str]]:
     return [(float(x), float(x) + float(w), text) for x, w, text in found]
 
 
-@settings(max_examples=50)
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=150))
 def test_flags_never_overlap_and_name_every_event(ts: list[int]) -> None:
     marks = tuple(Mark(t, i, "warn", "x") for i, t in enumerate(sorted(ts), 1))

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlearn.report import confusion
@@ -18,6 +18,7 @@ def tally(matrix: list[list[int]], names: list[str] | None = None) -> confusion.
     return made
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(SQUARE)
 def test_recall_and_precision_against_counting_examples_one_by_one(matrix: list[list[int]]) -> None:
     counts = tally(matrix)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlearn.errors import InputTrouble
@@ -83,6 +83,7 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.lists(JSON, max_size=5))
 def test_any_rows_become_clean_rows(rows: list[object]) -> None:
     for row in folder.clean_scores(rows):

@@ -4,7 +4,7 @@ import random
 from statistics import NormalDist
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlearn.report import noise
@@ -12,6 +12,7 @@ from gradlearn.report import noise
 COUNTS = st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(COUNTS)
 def test_wilson_ends_are_the_shares_that_the_score_test_just_rejects(counts: tuple[int, int]) -> None:
     """By definition: |p - x| = z sqrt(x (1 - x) / n) at both ends x."""
@@ -30,6 +31,7 @@ def test_wilson_covers_the_truth_95_times_in_100() -> None:
     assert 0.93 < hits / 4000 < 0.97
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(COUNTS, COUNTS)
 def test_difference_is_antisymmetric(a: tuple[int, int], b: tuple[int, int]) -> None:
     one = noise.difference(a[0] / a[1], a[1], b[0] / b[1], b[1])

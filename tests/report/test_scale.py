@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gradlearn.report import scale
@@ -12,6 +12,7 @@ from gradlearn.report import scale
 POSITIVE = st.floats(1e-9, 1e9)
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=9), st.booleans(), st.integers(3, 8))
 def test_linear_room_holds_all_values_between_round_numbers(values: list[float], zero: bool, most: int) -> None:
     low, high = scale.room(values, False, zero, most)
@@ -24,6 +25,7 @@ def test_linear_room_holds_all_values_between_round_numbers(values: list[float],
     assert 2 <= len(marks) <= most + 3
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.lists(POSITIVE, min_size=1, max_size=9))
 def test_log_room_holds_all_values_and_has_marks(values: list[float]) -> None:
     low, high = scale.room(values, True)
@@ -33,6 +35,7 @@ def test_log_room_holds_all_values_and_has_marks(values: list[float]) -> None:
     assert all(low * 0.999 <= m <= high * 1.001 for m in marks)
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 9))
 def test_ticks_are_evenly_spaced_round_numbers_inside(low: float, width: float, most: int) -> None:
     assume(width > 1e-9 * abs(low))

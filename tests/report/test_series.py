@@ -4,7 +4,7 @@ import time
 from itertools import pairwise
 from statistics import median
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlearn.report import series
@@ -12,6 +12,7 @@ from gradlearn.report import series
 NUMBERS = st.floats(-1e9, 1e9)
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.lists(NUMBERS, max_size=300), st.integers(4, 60))
 def test_thinning_keeps_ends_and_extremes_in_order_within_the_limit(y: list[float], limit: int) -> None:
     x = [float(i) for i in range(len(y))]
@@ -23,6 +24,7 @@ def test_thinning_keeps_ends_and_extremes_in_order_within_the_limit(y: list[floa
         assert (a[0], a[-1], min(b), max(b)) == (x[0], x[-1], min(y), max(y))
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.lists(st.tuples(NUMBERS | st.none(), NUMBERS | st.none()), max_size=60))
 def test_points_are_there_and_go_forward(pairs: list[tuple[float | None, float | None]]) -> None:
     x, y = series.points([a for a, _ in pairs], [b for _, b in pairs])
@@ -30,6 +32,7 @@ def test_points_are_there_and_go_forward(pairs: list[tuple[float | None, float |
     assert set(zip(x, y, strict=True)) <= {(a, b) for a, b in pairs if a is not None and b is not None}
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.lists(NUMBERS, min_size=1, max_size=400))
 def test_the_running_median_stays_within_the_data(y: list[float]) -> None:
     x = [float(i) for i in range(len(y))]

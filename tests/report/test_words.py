@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradlearn.report import words
@@ -31,11 +31,13 @@ def test_a_number_has_three_digits_and_no_idle_zero(value: float | None, text: s
     assert words.number(value) == text
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.floats(1e-300, 1e300) | st.floats(-1e300, -1e-300))
 def test_a_number_read_back_is_within_its_last_digit(value: float) -> None:
     assert float(words.number(value, 4).replace(",", "")) == pytest.approx(value, rel=0.51e-3, abs=0.5 if abs(value) > 1e3 else 0)
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.floats(0, 1))
 def test_only_all_is_100_per_cent_and_only_none_is_0(share: float) -> None:
     text = words.percent(share)
@@ -76,6 +78,7 @@ def test_a_finite_number_is_kept() -> None:
     assert [words.finite(v) for v in (0, -3, 1.5)] == [0, -3, 1.5]
 
 
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
 @given(st.text())
 def test_safe_text_has_no_markup_and_no_control_character(text: str) -> None:
     made = words.safe(text)
