@@ -157,8 +157,8 @@ def choose_descent(plan: Plan) -> None:
     plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
     plan.choose("average", "ema", "steadier scores before the rate has fallen, the same at the end")
     if plan["average"] == "ema":
-        plan.choose("ema.decay", 0.9, "half of the weight on the last 7 looks")
-        plan.choose("ema.every", max(round(steps / 500), 1), "a look every 500th of the run")
+        plan.choose("ema.decay", 0.8, "the last 5 looks carry most of the weight")
+        plan.choose("ema.every", max(round(steps / 200), 1), "a look every 200th of the run")
     plan.choose("clip", 0.0, "the update bounds its own steps")
     plan.choose("act", True, "remedies are on")
 

@@ -237,6 +237,12 @@ def test_a_class_of_which_nothing_is_left(draw, tmp_path):
     assert refused(root, skip_bad=0.5) == line
 
 
+def test_classes_that_are_all_empty(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+    assert refused(tmp_path, allow_empty_class=True) == f"{tmp_path}: no pictures; add some"
+
+
 def test_too_few_to_divide(draw, tmp_path):
     root = draw.folder(tmp_path / "d", n=1)
     assert "2 pictures are too few to divide" in refused(root)

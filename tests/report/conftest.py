@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -328,7 +329,20 @@ def hostile(folder: Path) -> Path:
 KINDS = {f.__name__: f for f in (healthy, diverged, killed, empty, overfitted, broad, hostile)}
 
 
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each kind of run is made once, to be copied."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[..., Path]:
-    """make('healthy', 'name', ...) -> a run folder of that kind."""
-    return lambda kind, name="run", **options: KINDS[kind](tmp_path / name, **options)
+def make(tmp_path: Path, shelf: Path) -> Callable[..., Path]:
+    """make('healthy', 'name', ...) -> a run folder of that kind, its own to change."""
+
+    def copied(kind: str, name: str = "run", **options: Any) -> Path:
+        master = shelf / "-".join([kind, *(f"{k}={v}" for k, v in options.items())])
+        if not master.exists():
+            KINDS[kind](master, **options)
+        return Path(shutil.copytree(master, tmp_path / name))
+
+    return copied

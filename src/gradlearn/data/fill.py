@@ -29,7 +29,7 @@ from gradlearn.data.place import load, open_regular
 from gradlearn.data.reject import Bad, Reject, reject, settle, too_many
 from gradlearn.data.source import Chunk, Part, joined
 from gradlearn.data.stored import Disk, Memory, Stored, sink
-from gradlearn.errors import ResourceTrouble
+from gradlearn.errors import InputTrouble, ResourceTrouble, printable
 
 LARGEST = 64  # side, where sizes are mixed and none is asked for
 RUN_BYTES = 1 << 24  # decoded pixels in a run
@@ -72,6 +72,7 @@ def fill(parts: Mapping[str, Part], wish: Wish, rejects: list[Reject]) -> Filled
         good = np.concatenate([sizes[_rest(len(sizes), bad[name])] for name, (sizes, _) in heads.items()])
         if not len(good):
             settle(_all(parts, bad, rejects), max(total, 1), 0.0)
+            raise InputTrouble(f"{printable(next(iter(parts.values())).where)}: no pictures; add some")
         shape = common(good, wish)
         known = too_many(len(rejects) + sum(map(len, bad.values())), total, wish.skip_bad)
         target = Nowhere() if known else sink(len(good), shape, wish.memory, wish.cache)

@@ -95,16 +95,7 @@ def read(
     filled = fill({name: found.parts[name] for name in PARTS if name in found.parts}, wish, found.rejects)
     pictures = _pictures(found, filled)
     _no_class_gone(pictures, allow_empty_class)
-    split = dict(pictures.split)
-    train = split["train"]
-    asked = {name: False if name in split else shares.get(name) for name in ("valid", "test")}
-    split |= {name: train[index] for name, index in divide(pictures.labels[train], seed=seed, **asked).items()}
-    split = {name: split[name] for name in PARTS}
-    empty = next((name for name in PARTS if not len(split[name])), None)
-    if empty:
-        what = f"{len(train)} pictures are too few to divide, none is left for {empty}"
-        raise InputTrouble(f"{printable(found.where)}: {what}; add pictures or name them with --valid and --test")
-    return replace(pictures, split=split)
+    return _divided(pictures, shares, seed)
 
 
 def read_known(
@@ -257,6 +248,20 @@ def _pictures(found: Found, filled: Filled) -> Pictures:
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
     notes = found.notes + filled.notes
     return Pictures(filled.pixels, labels, found.classes, files, split, found.kind, found.where, notes, fingerprint)
+
+
+def _divided(pictures: Pictures, shares: dict[str, float], seed: int) -> Pictures:
+    """The parts that were not given, taken from train."""
+    split = dict(pictures.split)
+    train = split["train"]
+    asked = {name: False if name in split else shares.get(name) for name in ("valid", "test")}
+    split |= {name: train[index] for name, index in divide(pictures.labels[train], seed=seed, **asked).items()}
+    split = {name: split[name] for name in PARTS}
+    empty = next((name for name in PARTS if not len(split[name])), None)
+    if empty:
+        what = f"{len(train)} pictures are too few to divide, none is left for {empty}"
+        raise InputTrouble(f"{printable(pictures.source)}: {what}; add pictures or name them with --valid and --test")
+    return replace(pictures, split=split)
 
 
 def _no_class_gone(pictures: Pictures, allowed: bool) -> None:

@@ -100,9 +100,10 @@ def went(run: Run, facts: Facts) -> str:
         parts.append(f"{words.plural(facts.skipped, 'step was', 'steps were')} not applied.")
     if facts.seconds:
         total = words.finite(run.summary.get("seconds"))
-        whole = f", of {words.duration(total)} from start to end" if total else ""
+        spent = words.duration(facts.seconds)
+        whole = f", of {words.duration(total)} from start to end" if total and words.duration(total) != spent else ""
         each = words.duration(facts.seconds / facts.steps)
-        parts.append(f"The steps took {words.duration(facts.seconds)}{whole}: {each} each on average.")
+        parts.append(f"The steps took {spent}{whole}: {each} each on average.")
     parts.append(story.ending(run.stop, facts) or "The run ended as planned.")
     return " ".join(p for p in parts if p)
 

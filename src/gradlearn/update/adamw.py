@@ -49,20 +49,21 @@ class AdamW(Light, torch.optim.AdamW):
 
     def update(self) -> None:
         """One fused pass for each group."""
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
+        moving = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
+        every = [self.state[p]["step"] for params in moving for p in params]
+        if every:
+            torch._foreach_add_(every, 1)  # pyright: ignore[reportPrivateImportUsage]
+        for group, params in zip(self.param_groups, moving, strict=True):
             if not params:
                 continue
             states = [self.state[p] for p in params]
-            steps = [s["step"] for s in states]
-            torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
             torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
                 params,
                 [p.grad for p in params],
                 [s["exp_avg"] for s in states],
                 [s["exp_avg_sq"] for s in states],
                 [],
-                steps,
+                [s["step"] for s in states],
                 lr=group["lr"],
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
