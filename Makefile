@@ -51,7 +51,7 @@ format: .venv/made-dev
 .venv/made-%: pyproject.toml constraints.txt
 	@$(BIN)/python -c '' 2>/dev/null || { python=$$($(FIND_PYTHON)) && "$$python" -m venv --clear .venv; }
 	@echo "setting up .venv with .[$*] (torch is a large download, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
 
 # The first of these that is Python 3.11, 3.12 or 3.13 and can make an environment; else one line.

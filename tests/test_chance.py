@@ -35,7 +35,7 @@ def test_counters_broadcast_against_each_other():
 
 def test_these_values_are_for_ever():
     """A change here changes every run that anybody has saved."""
-    assert chance.key(0, "batch", 0) == 7378331346613250083 or True
+    assert chance.key(0, "batch", 0) == 6279763340372157901
     assert chance._scalar_mix(0) == 0xE220A8397B1DCDAF  # splitmix64's first output for state 0, from its authors' code
 
 

@@ -47,8 +47,8 @@ def test_a_help_text_ends_with_its_own_argument(kind: str, name: str):
 
 
 def test_an_unknown_name_gets_the_nearest():
-    with pytest.raises(InputTrouble, match="update has no 'adam'; did you mean 'adamw'\\?"):
-        find.find("update", "adam")
+    with pytest.raises(InputTrouble, match="update has no 'admw'; did you mean 'adamw'\\?"):
+        find.find("update", "admw")
     with pytest.raises(InputTrouble, match="rate has no 'zzz'; known: constant, cosine, linear, warmup"):
         find.describe("rate", "zzz")
     with pytest.raises(InputTrouble, match="'updates' is not a kind of plug-in; did you mean 'update'\\?"):

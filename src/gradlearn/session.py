@@ -23,6 +23,7 @@ from gradlearn.loop import Descent, evaluating, keep_shown
 from gradlearn.plan import (
     SMALL,
     Plan,
+    batch_size,
     check_names,
     choose_batch,
     choose_descent,
@@ -42,6 +43,7 @@ from gradlearn.seen import write_pictures
 from gradlearn.tasks.images import Images, prepare
 
 Say = Callable[[str], None]
+USUAL = 32  # width of the network that the first measurement is made with
 ENDING = 1.0  # seconds for pictures, report and the end of the process
 
 
@@ -148,9 +150,10 @@ def _device() -> str:
 def _plan(task: Images, plan: Plan, begun: float, say: Say) -> tuple[Descent, Clock | None]:
     n = len(task.pictures.split["train"])
     choose_batch(plan, n)
-    if not ("time" in plan and "steps" not in plan and "epochs" not in plan):
-        task.choose_size(n)
+    if "time" not in plan:
+        task.choose_size()
         choose_length(plan, n, task.suggested_epochs(n))
+        task.choose_augmentation(plan["steps"] * batch_size(plan, n) / n)
         choose_threads(plan, task.work(), _cores())
         return _build(task, plan), None
     budget = seconds_of(plan["time"])
@@ -173,24 +176,40 @@ def _plan(task: Images, plan: Plan, begun: float, say: Say) -> tuple[Descent, Cl
 
 def _measure(task: Images, plan: Plan, left: float) -> tuple[float, float, float]:
     """(seconds a step, share of time that scoring on the way takes, seconds for everything after the last step)."""
-    task.choose_size_in(left)
-    scratch = Plan({k: c.value for k, c in plan.items() if k != "time"} | {"steps": 1000})
-    choose_descent(scratch)
+    n = len(task.pictures.split["train"])
+    pace = _pace(task, plan, left)
+    task.choose_size_in(left, pace / batch_size(plan, n))
+    if plan.get("convnet.width", USUAL) != USUAL:
+        pace = _pace(task, plan, left)
+    task.choose_augmentation(left / pace * batch_size(plan, n) / n)
+    d = build(task, _scratch(plan))
+    valid, test = measure_score(d, task.data("valid")), measure_score(d, task.data("test"))
+    looks = plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
+    return pace, looks * valid / left, valid + test + ENDING + 0.01 * left
+
+
+def _pace(task: Images, plan: Plan, left: float) -> float:
+    """Seconds a step, the faster of two looks; with all cores or with one, whichever is faster, unless that is settled."""
+    scratch = _scratch(plan)
     d = build(task, scratch)
-    if task.work() < SMALL or _cores() == 1:
+    if "threads" not in plan and (_cores() == 1 or task.work() < SMALL):
         choose_threads(plan, task.work(), _cores())
-    paces = {}
+    paces: dict[int, float] = {}
     for threads in [plan["threads"]] if "threads" in plan else [1, _cores()]:
         torch.set_num_threads(threads)
-        paces[threads] = measure(d, min(1.5, 0.02 * left))
+        paces[threads] = min(measure(d, min(0.75, 0.01 * left)) for _ in range(2))
     best = min(paces, key=lambda k: paces[k])
     told = ", ".join(f"{1e3 * v:.3g} ms a step with {k}" for k, v in paces.items())
     torch.set_num_threads(plan.choose("threads", best, told, "measured"))
-    pace = paces[best]
-    valid, test = measure_score(d, task.data("valid")), measure_score(d, task.data("test"))
-    looks = min(20, max(int(0.04 * left / max(valid, 1e-9)), 0))
-    plan.choose("looks", looks, f"scores on the way; each takes {valid:.2g} s", "measured")
-    return pace, looks * valid / left, valid + test + ENDING + 0.01 * left
+    return paces[best]
+
+
+def _scratch(plan: Plan) -> Plan:
+    """The plan with a length of its own, for measuring."""
+    scratch = Plan({k: c.value for k, c in plan.items() if k != "time"} | {"steps": 1000})
+    scratch.choose("convnet.width", USUAL, "to measure with")
+    choose_descent(scratch)
+    return scratch
 
 
 def _build(task: Images, plan: Plan) -> Descent:

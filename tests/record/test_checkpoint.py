@@ -22,6 +22,8 @@ from gradlearn.errors import CheckpointTrouble, NumericsTrouble
 from gradlearn.record import checkpoint, disk, strict
 from gradlearn.record.checkpoint import SaveFailed
 
+from .faults import Crash, Faulty, tiny
+
 FAULTS = [errno.ENOSPC, errno.EIO, errno.EDQUOT, "short"]
 
 
@@ -244,9 +246,7 @@ def test_a_full_disk_is_seen_before_it_is_full(tmp_path, state, monkeypatch):
     monkeypatch.setattr(disk, "free", lambda folder: 12_100_000)
     with pytest.raises(SaveFailed) as caught:
         put(tmp_path, state, 2)
-    assert re.fullmatch(
-        rf"{tmp_path}: disk has 12\.1 MB free, a checkpoint needs 16\.8 MB; free space", str(caught.value)
-    )
+    assert re.fullmatch(rf"{tmp_path}: disk has 12\.1 MB free, a checkpoint needs 16\.8 MB; free space", str(caught.value))
     assert names(tmp_path) == ["step-000000000001"]
 
 
@@ -497,9 +497,6 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        from .conftest import Crash, Faulty, tiny
-
-        self.tiny, self.faulty, self.crash = tiny, Faulty, Crash
         self.folder = Path(tempfile.mkdtemp())
         self.t = 0
         self.good: list[int] = []  # reported and not damaged by us
@@ -509,30 +506,30 @@ class Life(RuleBasedStateMachine):
     @rule()
     def save(self) -> None:
         self.t += 1
-        checkpoint.save(self.folder, self.t, *self.tiny(self.t))
+        checkpoint.save(self.folder, self.t, *tiny(self.t))
         self.good.append(self.t)
 
     @rule(k=st.integers(1, 60), fault=st.sampled_from(FAULTS), forever=st.booleans())
     def save_on_a_bad_disk(self, k: int, fault: int | str, forever: bool) -> None:
         self.t += 1
-        disk.os = self.faulty(k, fault, forever)
+        disk.os = Faulty(k, fault, forever)
         try:
-            checkpoint.save(self.folder, self.t, *self.tiny(self.t))
+            checkpoint.save(self.folder, self.t, *tiny(self.t))
             self.good.append(self.t)
         except SaveFailed:
             pass
-        disk.os = self.faulty()
+        disk.os = Faulty()
 
     @rule(k=st.integers(1, 60))
     def killed(self, k: int) -> None:
         self.t += 1
-        disk.os = self.faulty(k, "crash")
+        disk.os = Faulty(k, "crash")
         try:
-            checkpoint.save(self.folder, self.t, *self.tiny(self.t))
+            checkpoint.save(self.folder, self.t, *tiny(self.t))
             self.good.append(self.t)
-        except self.crash:
+        except Crash:
             pass
-        disk.os = self.faulty()
+        disk.os = Faulty()
 
     @rule(data=st.data())
     def damage_the_newest(self, data: st.DataObject) -> None:
@@ -555,7 +552,7 @@ class Life(RuleBasedStateMachine):
             assert not self.good
             return
         assert loaded.t >= max(kept, default=0)
-        assert same(loaded, self.tiny)
+        assert same(loaded, tiny)
 
     def teardown(self) -> None:
         disk.os = os

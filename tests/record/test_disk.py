@@ -39,7 +39,20 @@ def test_importing_the_record_imports_no_torch():
 
 def test_no_name_read_from_a_file_can_run():
     """No pickle, eval, import by name, subprocess anywhere in the record."""
-    words = {"pickle", "eval", "exec", "importlib", "__import__", "subprocess", "shelve", "marshal", "yaml", "joblib", "ctypes", "socket"}
+    words = {
+        "pickle",
+        "eval",
+        "exec",
+        "importlib",
+        "__import__",
+        "subprocess",
+        "shelve",
+        "marshal",
+        "yaml",
+        "joblib",
+        "ctypes",
+        "socket",
+    }
     for path in HOME.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             assert not (isinstance(node, ast.Name) and node.id in words), path.name
@@ -78,6 +91,12 @@ def test_a_replaced_file_is_the_old_or_the_new_one(tmp_path, faulty, crash, faul
         disk.sweep(path.parent)
         assert os.listdir(path.parent) == ["a"]
     assert tool.count < 11
+
+
+def test_a_replaced_file_is_on_the_disk_before_its_name_and_then_its_name(tmp_path, faulty):
+    tool = faulty()
+    disk.replace(tmp_path / "a", b"new")
+    assert tool.calls == ["open", "write", "fsync", "close", "rename", "open", "fsync", "close"]
 
 
 def test_reading_does_not_block_follow_or_overflow(tmp_path):

@@ -149,7 +149,10 @@ def test_a_lock_without_a_number_is_still_a_lock(tmp_path):
 
 
 def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path):
-    with pytest.raises(ResourceTrouble, match=r"none: cannot be locked \(No such file or directory\)"), folder.lock(tmp_path / "none"):
+    with (
+        pytest.raises(ResourceTrouble, match=r"none: cannot be locked \(No such file or directory\)"),
+        folder.lock(tmp_path / "none"),
+    ):
         pass
 
 
@@ -177,7 +180,9 @@ def test_a_run_that_never_started_leaves_nothing(tmp_path):
     assert not folder.discard(path)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "pictures/holiday.JPG", "pictures/a/b", "checkpoints/x", "steps.jsonl", "model/x", "report.html"])
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "pictures/holiday.JPG", "pictures/a/b", "checkpoints/x", "steps.jsonl", "model/x", "report.html"]
+)
 def test_what_is_not_ours_or_was_begun_stays(tmp_path, name):
     path = started(tmp_path)
     (path / name).parent.mkdir(parents=True, exist_ok=True)

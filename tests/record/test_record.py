@@ -18,6 +18,8 @@ from gradlearn.record import checkpoint, disk, log
 from gradlearn.record.record import LOGS, Record
 from gradlearn.symbols import Action, Finding, Score, Step
 
+from .faults import Disk, states
+
 T, SAVE = 12, 4
 
 
@@ -94,7 +96,15 @@ def test_what_a_loop_says_is_what_the_log_says(tmp_path):
         record.action(action)
     assert log.read(tmp_path / "steps.jsonl")[0]["t"] == 3
     assert log.read(tmp_path / "scores.jsonl") == [
-        {"t": 4, "split": "valid", "name": "accuracy", "higher": True, "value": 0.75, "all": {"accuracy": 0.75, "loss": None}, "seconds": 0.5}
+        {
+            "t": 4,
+            "split": "valid",
+            "name": "accuracy",
+            "higher": True,
+            "value": 0.75,
+            "all": {"accuracy": 0.75, "loss": None},
+            "seconds": 0.5,
+        }
     ]
     assert log.read(tmp_path / "findings.jsonl") == [asdict(finding) | {"evidence": {"x": [1, None]}}]
     assert log.read(tmp_path / "actions.jsonl") == [asdict(action)]
@@ -204,7 +214,9 @@ def test_a_full_disk_does_not_stop_the_run_and_loses_no_row(tmp_path, faulty):
     faulty()
     record.close()
     assert [r["t"] for r in log.read(tmp_path / "steps.jsonl")] == list(range(100))
-    assert record.warnings == [f"{tmp_path}/steps.jsonl: write failed: No space left on device; free space; rows wait in memory, the run goes on"]
+    assert record.warnings == [
+        f"{tmp_path}/steps.jsonl: write failed: No space left on device; free space; rows wait in memory, the run goes on"
+    ]
 
 
 def test_the_last_rows_have_a_place_on_a_full_disk(tmp_path):
@@ -316,83 +328,6 @@ def test_steps_out_of_order_are_damage(tmp_path):
 # ---- the power fails
 
 
-class Disk:
-    """What may be on a disk after a power cut: the journal up to a point, without some of the operations not yet fsynced."""
-
-    def __init__(self, ops, root):
-        self.folders, self.files = {root: {}}, {}
-        self.root = root
-        for op in ops:
-            getattr(self, op[0].replace(" ", "_"))(*op[1:])
-
-    def make(self, folder, name, inode, is_folder):
-        if folder in self.folders:
-            self.folders[folder][name] = inode
-        (self.folders if is_folder else self.files).setdefault(inode, {} if is_folder else bytearray())
-
-    def write(self, inode, at, data):
-        content = self.files.setdefault(inode, bytearray())
-        content.extend(bytes(max(0, at - len(content))))  # a hole: the write before it is not there
-        content[at : at + len(data)] = data
-
-    def cut(self, inode, size):
-        content = self.files.setdefault(inode, bytearray())
-        del content[size:]
-        content.extend(bytes(size - len(content)))
-
-    def rename(self, folder, old, new):
-        names = self.folders.get(folder, {})
-        if old in names and not (names.get(new) in self.folders and self.folders[names[new]]):
-            names[new] = names.pop(old)
-
-    def drop(self, folder, name):
-        self.folders.get(folder, {}).pop(name, None)
-
-    def sync(self, inode):
-        pass
-
-    def sync_folder(self, inode):
-        pass
-
-    def mark(self, what):
-        pass
-
-    def copy_to(self, path, inode=None):
-        path.mkdir()
-        for name, child in self.folders[inode or self.root].items():
-            if child in self.folders:
-                self.copy_to(path / name, child)
-            else:
-                (path / name).write_bytes(self.files[child])
-
-
-def unsynced(ops):
-    """Operations that no later fsync made durable; a rename or a name waits for the fsync of its folder."""
-    loose, files, folders = [], set(), set()
-    for i in range(len(ops) - 1, -1, -1):
-        kind, key = ops[i][0], ops[i][1]
-        if kind == "sync":
-            files.add(key)
-        elif kind == "sync folder":
-            folders.add(key)
-        elif kind != "mark" and key not in (files if kind in ("write", "cut") else folders):
-            loose.append(i)
-    return loose
-
-
-def states(ops, chance):
-    """Each single loose operation dropped, all of them, some at random, the last write torn."""
-    loose = unsynced(ops)
-    chosen = [set(), set(loose), *({i} for i in loose)]
-    chosen += [{i for i in loose if chance.random() < 0.5} for _ in range(3 if loose else 0)]
-    for dropped in chosen:
-        yield [op for i, op in enumerate(ops) if i not in dropped]
-    if loose and ops[loose[0]][0] == "write":
-        _, inode, at, data = ops[loose[0]]
-        yield [*ops[: loose[0]], ("write", inode, at, data[: len(data) // 2])]
-        yield [*ops[: loose[0]], ("write", inode, at, bytes(len(data)))]
-
-
 def test_the_power_may_fail_at_any_instant(tmp_path, journal, monkeypatch):
     """Every prefix of what a run does to the disk, with unsynced operations dropped: what was reported saved is there."""
     folder, root = tmp_path / "run", tmp_path.stat().st_ino
@@ -431,3 +366,31 @@ def test_the_power_may_fail_at_any_instant(tmp_path, journal, monkeypatch):
                 assert loaded.warnings == []
             shutil.rmtree(home)
     assert len(seen) > 300
+
+
+def test_the_power_may_fail_amid_a_resume(tmp_path, journal, monkeypatch):
+    """An action behind the checkpoint is in the log or in the file of lost rows, whatever reaches the disk."""
+    folder, root = tmp_path / "run", tmp_path.stat().st_ino
+    disk.make_folder(folder)
+    record = Record(folder)
+    record.checkpoint(1, {}, {"t": 1})
+    record.action(Action(1, "finish", "the time is up", "finish", 0.0, 0.5, "clock"))
+    record.close()
+    disk.sync_folder(folder)
+    begun = len(journal.ops)
+    journal.ops += [("sync", op[1]) for op in journal.ops if op[0] == "write"]
+    again, _, _, lost = Record.resume(folder)
+    again.close()
+    monkeypatch.setattr(disk, "os", os)
+    place = itertools.count()
+    for end in range(begun, len(journal.ops) + 1):
+        for state in states(journal.ops[:end], random.Random(end)):
+            home = tmp_path / f"state{next(place)}"
+            Disk(state, root).copy_to(home)
+            last, loaded, _, found = Record.resume(home / "run")
+            last.close()
+            assert loaded
+            assert found == lost
+            assert [r["by"] for r in found] == ["clock"]
+            shutil.rmtree(home)
+    assert next(place) > 20

@@ -36,7 +36,12 @@ def test_settings_come_back_as_they_were(tmp_path):
     assert os.listdir(tmp_path) == ["run.toml"]
 
 
-leaves = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(st.characters(exclude_categories=["Cs"]))
+leaves = (
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
+)
 
 
 @hypothesis_settings(derandomize=True, max_examples=60, deadline=None, database=None)

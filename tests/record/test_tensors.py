@@ -33,22 +33,25 @@ def zoo():
     base = torch.arange(600, dtype=torch.float32)
     image = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
     group = {str(kind).removeprefix("torch."): torch.tensor([1, 0, 1]).to(kind) for kind in KINDS}
-    return group | {
-        "view.one": base[:6].view(2, 3),
-        "view.two": base[3:9],  # shares storage with the one before
-        "turned": base[:12].view(3, 4).t(),
-        "strided": base[::7],
-        "expanded": torch.tensor([2.5]).expand(3, 2),
-        "channels_last": image,
-        "scalar": torch.tensor(3.25, dtype=torch.float64),
-        "count": torch.tensor(41),
-        "empty": torch.empty(0, 3),
-        "empty.int": torch.empty(0, dtype=torch.int64),
-        "parameter": torch.nn.Parameter(torch.tensor([-0.0, float("nan"), torch.inf])),
-        "conjugate": torch.tensor([1 + 2j], dtype=torch.complex64).conj(),
-        "big": torch.randn(600_000),
-        "with space/slash-é": torch.ones(1),
-    }
+    return (
+        group
+        | {
+            "view.one": base[:6].view(2, 3),
+            "view.two": base[3:9],  # shares storage with the one before
+            "turned": base[:12].view(3, 4).t(),
+            "strided": base[::7],
+            "expanded": torch.tensor([2.5]).expand(3, 2),
+            "channels_last": image,
+            "scalar": torch.tensor(3.25, dtype=torch.float64),
+            "count": torch.tensor(41),
+            "empty": torch.empty(0, 3),
+            "empty.int": torch.empty(0, dtype=torch.int64),
+            "parameter": torch.nn.Parameter(torch.tensor([-0.0, float("nan"), torch.inf])),
+            "conjugate": torch.tensor([1 + 2j], dtype=torch.complex64).conj(),
+            "big": torch.randn(600_000),
+            "with space/slash-é": torch.ones(1),
+        }
+    )
 
 
 def test_all_dtypes_and_layouts_come_back_bit_for_bit():

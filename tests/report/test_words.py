@@ -69,13 +69,14 @@ def test_lists_and_plurals() -> None:
     assert [words.plural(n, "class", "classes") for n in (0, 1, 2000)] == ["0 classes", "1 class", "2,000 classes"]
 
 
-@pytest.mark.parametrize("value", [True, None, "1", math.inf, -math.inf, math.nan, 10**400, [1]])
+@pytest.mark.parametrize("value", [True, None, "1", math.inf, -math.inf, math.nan, [1]])
 def test_what_is_no_finite_number_is_none(value: object) -> None:
     assert words.finite(value) is None
 
 
 def test_a_finite_number_is_kept() -> None:
     assert [words.finite(v) for v in (0, -3, 1.5)] == [0, -3, 1.5]
+    assert [words.finite(v) for v in (1e200, -(10**400))] == [words.LARGEST, -words.LARGEST]
 
 
 @settings(derandomize=True, max_examples=60, deadline=None, database=None)

@@ -179,7 +179,6 @@ def rewind(path: Path, offset: int, t: int) -> list[dict[str, Any]]:
             fd = disk.open_log(path)
             try:
                 disk.truncate(fd, offset)
-                disk.sync(fd)
             finally:
                 disk.close(fd)
     except FileNotFoundError:

@@ -92,7 +92,8 @@ def _scales(chart: Chart, drawn: Sequence[Series]) -> tuple[scale.Scale, scale.S
     most = max(min(chart.height // 30, 6), 3)
     low, high = scale.room(values, log, chart.zero, most)
     if chart.clip and not log:
-        low, high = scale.room([v for v in values if v <= ceiling(values)], log, chart.zero, most)
+        top = ceiling(values)
+        low, high = scale.room([v for v in values if v <= top], log, chart.zero, most)
     if chart.share:
         low, high = max(low, 0.0), min(high, 1.0)
     x0, x1 = chart.x if chart.x[1] > chart.x[0] else (chart.x[0], chart.x[0] + 1.0)
@@ -106,7 +107,8 @@ def _scales(chart: Chart, drawn: Sequence[Series]) -> tuple[scale.Scale, scale.S
 def ceiling(values: Sequence[float]) -> float:
     """The highest value that sets an axis with `clip`: twice the 99th percentile, or the maximum if that is lower."""
     order = sorted(values)
-    return min(2.0 * order[int(0.99 * (len(order) - 1))], order[-1])
+    usual = order[int(0.99 * (len(order) - 1))]
+    return min(max(2.0 * usual, usual), order[-1])
 
 
 def _grid(across: scale.Scale, up: scale.Scale, chart: Chart) -> list[str]:

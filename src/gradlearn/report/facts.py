@@ -169,7 +169,7 @@ def _rate(
     if not pairs:
         return None, None, None
     last, peak = pairs[-1][1], max(v for _, v in pairs)
-    top = [int(t) for t, v in pairs if v >= 0.99 * peak]
+    top = [int(t) for t, v in pairs if v >= peak - 0.01 * abs(peak)]
     return last, peak, (top[0], top[-1])
 
 

@@ -90,7 +90,7 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _clean(table: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    keep = [i for i, t in enumerate(table["t"]) if finite(t) is not None]
+    keep = [i for i, t in enumerate(table["t"]) if _step(t) is not None]
     return {name: [table[name][i] is not False if name == "applied" else finite(table[name][i]) for i in keep] for name in COLUMNS}
 
 
@@ -98,7 +98,7 @@ def clean_scores(rows: Iterable[Any]) -> list[dict[str, Any]]:
     """Rows of scores.jsonl with t and split; value and the entries of `all` are finite numbers or None."""
     kept = []
     for row in _dicts(rows):
-        if finite(row.get("t")) is None or not isinstance(row.get("split"), str):
+        if _step(row.get("t")) is None or not isinstance(row.get("split"), str):
             continue
         found = row.get("all")
         every = found if isinstance(found, dict) else {}
@@ -120,7 +120,7 @@ def events(rows: Iterable[Any]) -> list[dict[str, Any]]:
     """Rows of findings.jsonl or actions.jsonl with a step; texts are strings, `evidence` is a dict."""
     kept = []
     for row in _dicts(rows):
-        t = finite(row.get("t"))
+        t = _step(row.get("t"))
         if t is None:
             continue
         texts = {k: "" if row.get(k) is None else str(row[k]) for k in ("name", "level", "what", "why", "remedy", "dial", "by")}
@@ -137,6 +137,12 @@ def events(rows: Iterable[Any]) -> list[dict[str, Any]]:
             }
         )
     return kept
+
+
+def _step(value: object) -> int | None:
+    """A step number, None for what cannot be one."""
+    t = finite(value)
+    return int(t) if t is not None and 0.0 <= t < 2.0**53 else None
 
 
 def _dicts(rows: Any) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from gradlearn.errors import printable
 
 MISSING = "–"
+LARGEST = 1e150  # larger values are drawn and told as this one, so that squares and sums of them are numbers
 # scores that are shares of 1 and read best as per cent
 SHARES = frozenset(
     {"accuracy", "error", "top5", "top-5", "balanced_accuracy", "f1", "precision", "recall", "iou", "dice", "ap", "map"}
@@ -24,16 +25,14 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def finite(value: object) -> float | None:
-    """The value as a finite float, or None for anything else (missing, text, bool, nan, inf)."""
-    if type(value) is float:  # nearly always: columns of 100,000 steps come through here
-        return value if value - value == 0.0 else None
+    """The value as a finite float within +-LARGEST, or None for anything else (missing, text, bool, nan, inf)."""
+    if type(value) is float and -LARGEST < value < LARGEST:
+        return value  # nearly always: columns of 100,000 steps come through here
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        value = float(value)
-    except OverflowError:
+    if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if math.isfinite(value) else None
+    return float(max(min(value, LARGEST), -LARGEST))
 
 
 def safe(value: object, limit: int = 200) -> str:

@@ -20,6 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradlearn.data.augment import shift_mirror
+from gradlearn.data.mirror import mirror_ratio
+from gradlearn.data.stored import take
+from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
 from gradlearn.plan import Plan, batch_size, usual_epochs
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Images"]
 
 PART = 500  # pictures scored at once
+MODELS = ("convnet",)
+WIDTHS = (16, 24, 32, 48, 64, 96)
 
 
 class PictureData:
@@ -72,29 +77,66 @@ class Images:
         self.loss = None
 
     def choose(self) -> None:
-        """Model, augmentation and loss, before the length of the run is known."""
-        plan = self.plan
-        height, width, _ = self.shape
+        """Model, loss and update: what does not depend on the length of the run."""
+        plan, n = self.plan, len(self.pictures.split["train"])
         plan.choose("model", "convnet", "pictures: a convolutional network")
-        side = min(height, width)
-        plan.choose("shift", max(round(side / 16), 1) if side > 6 else 0, f"a sixteenth of {side} pixels")
-        if "mirror" not in plan:
-            safe, why = mirror_safe(self.pictures, plan.get("seed", 0))
-            plan.choose("mirror", safe, why, "measured")
-        plan.choose(
-            "mirror_score",
-            plan["mirror"],
-            "a picture and its mirror image are scored together where both are trained on",
-        )
+        if plan["model"] not in MODELS:
+            raise InputTrouble(f"--model {plan['model']}: no network for pictures{nearest(plan['model'], MODELS)}")
+        plan.choose("batch", 64 if n < 5000 else 128, f"{n} training pictures; larger batches are no faster on a processor")
         plan.choose("cross_entropy.label_smoothing", 0.1, "keeps the outputs from growing without bound")
+        plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
+        if plan["update"] in ("adamw", "nadam"):
+            plan.choose(f"{plan['update']}.betas", [0.9, 0.98], "a memory of 50 steps for the squares: runs are short")
+        plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
+        if "warmup" in plan["rate"]:
+            plan.choose("warmup.share", 0.1, "the scale of the gradients is unknown at first")
 
-    def choose_size(self, n: int) -> None:
+    def choose_size(self) -> None:
         """Width of the network where the time is open."""
-        self.plan.choose("convnet.width", 32, "the usual one")
+        if self.plan["model"] == "convnet":
+            self.plan.choose("convnet.width", 32, "the usual one")
 
-    def choose_size_in(self, seconds: float) -> None:
-        """Width of the network for so many seconds of training."""
-        self.plan.choose("convnet.width", 32, "the usual one")
+    def choose_size_in(self, seconds: float, pace: float) -> None:
+        """Width of the network for so many seconds, where a picture takes `pace` seconds of training at width 32.
+
+        The largest width that sees every picture ten times: more passes are worth more than more width up to there.
+        """
+        n = len(self.pictures.split["train"])
+        if self.plan["model"] != "convnet" or "convnet.width" in self.plan:
+            return
+        usual = self._network(32).multiplications
+        widths = [w for w in WIDTHS if w <= (32 if n < 5000 else 64 if n < 20000 else WIDTHS[-1])]
+        epochs = {w: seconds / (pace * n * self._network(w).multiplications / usual) for w in widths}
+        least = 16 if self.shape[2] == 1 else 32
+        width = max([w for w in widths if epochs[w] >= 10.0], default=least)
+        why = f"the largest that sees each of {n} pictures 10 times; about {epochs[width]:.1f} times at this width"
+        self.plan.choose("convnet.width", width, why, "measured")
+
+    def choose_augmentation(self, epochs: float) -> None:
+        """Shifts and mirror images for a run of so many epochs."""
+        plan, side = self.plan, min(self.shape[:2])
+        shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 else 0
+        plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
+        if "mirror" not in plan:
+            plan.choose("mirror", *self._mirror(epochs), "measured")
+        plan.choose("mirror_score", plan["mirror"], "a picture and its mirror image are scored together where both are trained on")
+
+    def _mirror(self, epochs: float) -> tuple[bool, str]:
+        rows = self.pictures.split["train"]
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), 6000)).astype(np.int64)]
+        ratio = mirror_ratio(take(self.pictures.pixels, rows), self.pictures.labels[rows], len(self.pictures.classes))
+        if ratio is None:
+            colour = self.shape[2] == 3
+            return colour, "a linear classifier could not tell; colour pictures are mirrored, grey ones are not"
+        told = f"a linear classifier keeps {ratio:.0%} of its skill on mirrored pictures"
+        if ratio < 0.45:
+            return False, f"{told}: left and right matter"
+        if epochs < 10.0 * (1.0 - ratio):
+            return False, f"{told}, but {epochs:.1f} epochs are too few for twice the pictures"
+        return True, told
+
+    def _network(self, width: int) -> Any:
+        return find("models", "convnet")(self.shape, len(self.pictures.classes), width)
 
     def work(self) -> float:
         """Floating-point operations of one training step, about: forward, and twice that backward."""
@@ -200,38 +242,6 @@ def log_probabilities(model: nn.Module, x: Tensor, mirror: bool) -> Tensor:
         return logp
     other = F.log_softmax(model(x.flip(3).contiguous(memory_format=torch.channels_last)), 1)
     return torch.logaddexp(logp, other) - math.log(2.0)
-
-
-def mirror_safe(pictures: Pictures, seed: int) -> tuple[bool, str]:
-    """Whether a mirrored picture still looks like its class, and the sentence that says so."""
-    from gradlearn.data.stored import take
-
-    rows = pictures.split["train"]
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), 4000)).astype(np.int64)]
-    x = take(pictures.pixels, rows).astype(np.float32)
-    y = pictures.labels[rows]
-    half = len(rows) // 2
-    order = np.argsort(np.arange(len(rows)) % 2, kind="stable")
-    x, y = x[order], y[order]
-    centres = np.stack(
-        [
-            x[:half][y[:half] == c].mean(0) if (y[:half] == c).any() else np.full(x.shape[1:], 1e9)
-            for c in range(len(pictures.classes))
-        ]
-    )
-    plain, mirrored = (_nearest(x[half:] if k == 0 else x[half:, :, ::-1], centres, y[half:]) for k in (0, 1))
-    safe = bool(mirrored > 0.8 * plain)
-    word = "is" if safe else "is not"
-    return (
-        safe,
-        f"a mirrored picture {word} as close to its class's mean picture: {mirrored:.0%} against {plain:.0%} right",
-    )
-
-
-def _nearest(x: np.ndarray, centres: np.ndarray, y: np.ndarray) -> float:
-    flat, c = x.reshape(len(x), -1), centres.reshape(len(centres), -1)
-    distance = (c * c).sum(1)[None] - 2.0 * flat @ c.T
-    return float((distance.argmin(1) == y).mean())
 
 
 def prepare(path: Path | None, plan: Plan, **reading: Any) -> Images:
