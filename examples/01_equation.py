@@ -17,6 +17,9 @@ x = torch.linspace(-1, 1, 200)[:, None]
 y = 3 * x - 1 + 0.1 * torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
 
 
+torch.manual_seed(0)
+
+
 class Line:
     """L: what is wrong with each example, for this model."""
 

@@ -94,3 +94,8 @@ def unpack(update: Any, tensors: dict[str, torch.Tensor], groups: list[dict[str,
     for own, saved in zip(packed, groups, strict=True):
         own.update({k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})
     update.load_state_dict({"state": state, "param_groups": packed})
+    params = [p for group in update.param_groups for p in group["params"]]
+    for index, own in state.items():  # torch brings state into the dtype of its parameter, which loses bits
+        for key, tensor in own.items():
+            if update.state[params[index]][key].dtype != tensor.dtype:
+                update.state[params[index]][key] = tensor.to(params[index].device)

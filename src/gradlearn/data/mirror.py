@@ -15,7 +15,7 @@ SIDE = 16
 
 
 def mirror_ratio(pixels: np.ndarray, labels: np.ndarray, classes: int) -> float | None:
-    """r for pixels (n, h, w, c) uint8 and labels (n,); None where the classifier is no better than chance, so that r says nothing."""
+    """r for pixels (n, h, w, c) uint8 and labels (n,); None where the classifier is no better than chance: r would say nothing."""
     x, y = shrunk(pixels), labels
     fit, held = np.arange(len(x)) % 2 == 0, np.arange(len(x)) % 2 == 1
     if held.sum() < 20:

@@ -39,31 +39,36 @@ class AdamW(Light, torch.optim.AdamW):
         weight_decay: float = 0.05,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+        self._step_supports_amp_scaling = False  # a GradScaler shall undo its scale itself
         for group in self.param_groups:
             for p in group["params"]:
-                self.state[p] = {
-                    "step": torch.zeros((), dtype=torch.float32, device=p.device),
-                    "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
-                    "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
-                }
+                self._begin(p)
+
+    def _begin(self, p: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.state[p] = {
+            "step": torch.zeros((), dtype=torch.float32, device=p.device),
+            "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
+            "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
+        }
+        return self.state[p]
 
     def update(self) -> None:
         """One fused pass for each group."""
         moving = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
-        every = [self.state[p]["step"] for params in moving for p in params]
+        states = [[self.state[p] or self._begin(p) for p in params] for params in moving]  # a group may have come later
+        every = [s["step"] for group in states for s in group]
         if every:
             torch._foreach_add_(every, 1)  # pyright: ignore[reportPrivateImportUsage]
-        for group, params in zip(self.param_groups, moving, strict=True):
+        for group, params, own in zip(self.param_groups, moving, states, strict=True):
             if not params:
                 continue
-            states = [self.state[p] for p in params]
             torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
                 params,
                 [p.grad for p in params],
-                [s["exp_avg"] for s in states],
-                [s["exp_avg_sq"] for s in states],
+                [s["exp_avg"] for s in own],
+                [s["exp_avg_sq"] for s in own],
                 [],
-                [s["step"] for s in states],
+                [s["step"] for s in own],
                 lr=group["lr"],
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],

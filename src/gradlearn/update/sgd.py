@@ -40,3 +40,11 @@ class SGD(Light, torch.optim.SGD):
         super().__init__(
             params, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=weight_decay, fused=True
         )
+
+    def update(self) -> None:
+        """torch's step; a momentum that is not there yet is 0, also where another tensor has one already."""
+        for group in self.param_groups:
+            for p in group["params"] if group["momentum"] else ():
+                if p.grad is not None and self.state[p].get("momentum_buffer") is None:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        super().update()
