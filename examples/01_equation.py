@@ -13,11 +13,9 @@ from gradlearn.symbols import Batch, Controls, Losses, Now
 from gradlearn.theta import Theta
 from gradlearn.update.sgd import SGD
 
-x = torch.linspace(-1, 1, 200)[:, None]
-y = 3 * x - 1 + 0.1 * torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
-
-
 torch.manual_seed(0)
+x = torch.linspace(-1, 1, 200)[:, None]
+y = 3 * x - 1 + 0.1 * torch.randn(200, 1)
 
 
 class Line:

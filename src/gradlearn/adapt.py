@@ -83,6 +83,35 @@ class Items:
         return Batch(to_tensors(batch[0]), to_tensors(batch[1]), index, draw)
 
 
+class OnDevice:
+    """Other data whose batches arrive on a device; the data itself stays where it is."""
+
+    def __init__(self, data: Data, device: torch.device | str) -> None:
+        self.data, self.device = data, torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __call__(self, index: Tensor, draw: int) -> Batch:
+        """The same examples; their indices stay on the CPU."""
+        batch = self.data(index, draw)
+        return Batch(moved(batch.x, self.device), moved(batch.y, self.device), batch.index, batch.draw)
+
+
+def placed(data: Data, device: str) -> Data:
+    """The data as the device needs it: itself on the CPU."""
+    return data if torch.device(device).type == "cpu" else OnDevice(data, device)
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Every tensor in a tensor, tuple or dict, on the device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: moved(v, device) for k, v in value.items()}
+    return tuple(moved(v, device) for v in value) if isinstance(value, tuple) else value
+
+
 def to_data(data: Any) -> Data:
     """`Data` from (x, y), a torch Dataset or DataLoader, or something that is `Data` already.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gradlearn.adapt import Examples, to_data
+from gradlearn.adapt import Examples, moved, to_data
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.loop import Descent, evaluating, keep_shown
 from gradlearn.loop import train as steps_of
@@ -33,7 +33,7 @@ from gradlearn.plan import (
     usual_epochs,
 )
 from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, settings, story_of, summarise
-from gradlearn.supervised import Supervised, call, moved, split_of, try_out
+from gradlearn.supervised import Supervised, call, split_of, try_out
 from gradlearn.symbols import Action, Finding, Score, Step
 
 if TYPE_CHECKING:

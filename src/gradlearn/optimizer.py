@@ -21,14 +21,30 @@ from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_any
 if TYPE_CHECKING:
     from gradlearn.symbols import Estimate
 
+_dense = torch.ops.aten.is_non_overlapping_and_dense
+
 
 class Light(Optimizer):
     """Mixed in before a torch optimizer: `class AdamW(Light, torch.optim.AdamW)`."""
 
-    add_param_group = inspect.unwrap(Optimizer.add_param_group)
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
     state_dict = inspect.unwrap(Optimizer.state_dict)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """torch's own; its fused kernels go over memory in one order and are left out for tensors with gaps."""
+        inspect.unwrap(Optimizer.add_param_group)(self, param_group)
+        group = self.param_groups[-1]
+        if group.get("fused") and not all(p.numel() == 0 or _dense(p.detach()) for p in group["params"]):
+            group["fused"] = False
+
+    def moving(self, group: dict[str, Any]) -> list[torch.Tensor]:
+        """The parameters of a group that have a gradient, each gradient in the strides of its parameter."""
+        params = [p for p in group["params"] if p.grad is not None]
+        for p in params:
+            if p.grad.stride() != p.stride() and group.get("fused"):
+                p.grad = torch.empty_like(p).copy_(p.grad)
+        return params
 
     def observe(self, estimate: Estimate) -> None:
         """Told of loss and gradient norm before each step; torch's own updates have no use for it."""

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from gradlearn import __version__, chance
+from gradlearn.adapt import Subset, placed
 from gradlearn.errors import NumericsTrouble
 from gradlearn.find import find
 from gradlearn.loop import Cadence, Descent, Recorder, evaluating, train
@@ -76,7 +77,7 @@ class Clock:
         return Action(d.t - 1, "finish", why, "end", float(d.controls.end), float(fits), "clock")
 
 
-def build(task: Task, plan: Plan, model: nn.Module | None = None, data: Data | None = None, valid: Data | None = None) -> Descent:
+def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | None = None, test: Data | None = None) -> Descent:
     """The objects that a plan names. Without `model`, the task's own, a pure function of the seed."""
     seed = plan.get("seed", 0)
     if model is None:
@@ -86,7 +87,7 @@ def build(task: Task, plan: Plan, model: nn.Module | None = None, data: Data | N
     device = plan.get("device", "cpu")
     model = model.to(device)
     theta = Theta(model)
-    data = task.data("train") if data is None else data
+    data = placed(task.data("train"), device)
     batches = find("batches", plan["batches"])(len(data), **plan.options(plan["batches"]))
     update = find("update", plan["update"])(theta.groups(), lr=plan["lr"], **plan.options(plan["update"]))
     d = Descent(
@@ -102,7 +103,8 @@ def build(task: Task, plan: Plan, model: nn.Module | None = None, data: Data | N
         controls=Controls(end=plan.get("steps", 0), clip=plan["clip"]),
         checks=[find("watch", name)(**plan.options(name)) for name in ("finite", "divergence")],
         remedies=_remedies(plan),
-        valid=valid,
+        valid=None if valid is None else placed(valid, device),
+        test=None if test is None else placed(test, device),
         seed=seed,
         cadence=Cadence(
             score=plan.get("score_every", 0),
@@ -153,8 +155,6 @@ def measure_score(d: Descent, data: Data | None) -> float:
     """Seconds that one scoring of this data takes: from a part of it, everything as found."""
     if data is None or len(data) == 0:
         return 0.0
-    from gradlearn.adapt import Subset
-
     part = Subset(data, torch.arange(min(len(data), 1000)))
     with evaluating(d.theta.model):
         d.task.score(d.theta.model, part)

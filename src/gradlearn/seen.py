@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from gradlearn.data.stored import take
+from gradlearn.loop import Descent
 from gradlearn.record.record import Record
 from gradlearn.tasks.images import Images
 
 MOST = 24  # mistakes shown
 
 
-def write_pictures(task: Images, model: nn.Module, record: Record) -> None:
+def write_pictures(task: Images, d: Descent, record: Record) -> None:
     """Write all of it from the test pictures (the validation pictures where there are none); the model is in evaluation mode."""
-    split = "test" if len(task.data("test")) else "valid"
-    data = task.data(split)
-    logp, labels = task.outputs(model, data)
+    split, data = ("test", d.test) if d.test is not None and len(d.test) else ("valid", d.valid)
+    assert data is not None, "a run of pictures has validation data"
+    logp, labels = task.outputs(d.theta.model, data)
     guess = logp.argmax(1)
     names = list(task.pictures.classes)
     matrix = torch.zeros(len(names), len(names), dtype=torch.int64)

@@ -182,8 +182,8 @@ def _measure(task: Images, plan: Plan, left: float) -> tuple[float, float, float
     if plan.get("convnet.width", USUAL) != USUAL:
         pace = _pace(task, plan, left)
     task.choose_augmentation(left / pace * batch_size(plan, n) / n)
-    d = build(task, _scratch(plan))
-    valid, test = measure_score(d, task.data("valid")), measure_score(d, task.data("test"))
+    d = build(task, _scratch(plan), valid=task.data("valid"), test=task.data("test"))
+    valid, test = measure_score(d, d.valid), measure_score(d, d.test)
     looks = plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
     return pace, looks * valid / left, valid + test + ENDING + 0.01 * left
 
@@ -219,9 +219,7 @@ def _build(task: Images, plan: Plan) -> Descent:
     plan.choose("score_every", max(plan["steps"] // (looks + 1), 1) if looks else 0, "follows from the looks")
     check_names(plan)
     valid, test = task.data("valid"), task.data("test")
-    d = build(task, plan, valid=valid)
-    d.test = test
-    return d
+    return build(task, plan, valid=valid, test=test)
 
 
 def _to_the_end(
@@ -246,7 +244,7 @@ def _to_the_end(
         return summary | {"code": signals.code}
     keep_shown(d)
     with evaluating(d.theta.model):
-        write_pictures(task, d.theta.model, record)
+        write_pictures(task, d, record)
         write_model(folder, d.theta.tensors(), task.card())
     record.write_json("summary.json", summary)
     from gradlearn.report.page import write

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn import chance
-from gradlearn.adapt import Examples, Subset, loss_of, rows, to_data
+from gradlearn.adapt import Examples, Subset, loss_of, moved, rows, to_data
 from gradlearn.errors import InputTrouble
 from gradlearn.loop import evaluating
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
@@ -150,12 +150,3 @@ def _hits(output: Tensor, target: Tensor) -> tuple[float, float]:
         truth = target.argmax(1) if target.is_floating_point() else target
     counted = truth != -100
     return float(((guess == truth) & counted).sum()), float(counted.sum())
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """Every tensor in a tensor, tuple or dict, on the device."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {k: moved(v, device) for k, v in value.items()}
-    return tuple(moved(v, device) for v in value) if isinstance(value, tuple) else value

@@ -331,6 +331,26 @@ def test_a_group_may_come_later(name: str):
     assert not torch.equal(b, torch.ones(3))
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("odd", ["gaps", "transposed", "gradient"])
+def test_strides_do_not_matter(name: str, odd: str):
+    """Neither a parameter with gaps in memory nor a gradient laid out in another order than its parameter."""
+    start = torch.arange(12.0).reshape(4, 3) / 10
+    wide = torch.zeros(4, 6)
+    wide[:, ::2] = start
+    a = nn.Parameter({"gaps": wide[:, ::2], "transposed": start.t().contiguous().t(), "gradient": start.clone()}[odd])
+    b = nn.Parameter(start.clone())
+    first, second = (find("update", name)([p], lr=0.1) for p in (a, b))
+    for t in range(3):
+        g = torch.sin(torch.arange(12.0) + t).reshape(4, 3)
+        a.grad = g.t().contiguous().t() if odd == "gradient" else g.clone()
+        b.grad = g.clone()
+        first.step()
+        second.step()
+    assert torch.allclose(a, b, rtol=1e-6)
+    assert torch.equal(wide[:, 1::2], torch.zeros(4, 3))
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_state_is_exchanged_with_torchs_class(name: str):
     """A state dict of torch's class, also one from before its first step, goes into ours."""

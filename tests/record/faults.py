@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from gradlearn.errors import ResourceTrouble
+
 COUNTED = {
     "open", "write", "fsync", "close", "rename", "mkdir", "unlink", "rmdir", "ftruncate", "chmod", "statvfs", "posix_fallocate",
 }  # fmt: skip
@@ -211,6 +213,17 @@ def states(ops: list[tuple[Any, ...]], chance: random.Random) -> Iterator[list[t
         _, inode, at, data = ops[loose[0]]
         yield [*ops[: loose[0]], ("write", inode, at, data[: len(data) // 2])]
         yield [*ops[: loose[0]], ("write", inode, at, bytes(len(data)))]
+
+
+def outcome(act: Callable[[], object]) -> str:
+    """What became of it: "" when done, "crash", or the line of the error, whose exit code is that of a disk that refuses."""
+    try:
+        act()
+    except ResourceTrouble as error:
+        return f"{error.code} {error}"
+    except Crash:
+        return "crash"
+    return ""
 
 
 def tiny(t: int) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:

@@ -86,7 +86,7 @@ def test_a_run_is_found_and_a_near_miss_is_helped(tmp_path):
         folder.open_run(tmp_path / "other")
     with pytest.raises(InputTrouble, match=r"a/b: run not found; give the folder of a run$"):
         folder.open_run(tmp_path / "none" / "a" / "b")
-    for i in range(60):
+    for _ in range(60):
         settings.write(folder.create(tmp_path, "images"), {})
     with pytest.raises(InputTrouble, match=r"zzz: run not found; 63 runs are in "):
         folder.open_run(tmp_path / "zzz")

@@ -377,8 +377,8 @@ def test_the_power_may_fail_amid_a_resume(tmp_path, journal, monkeypatch):
     record.action(Action(1, "finish", "the time is up", "finish", 0.0, 0.5, "clock"))
     record.close()
     disk.sync_folder(folder)
-    begun = len(journal.ops)
     journal.ops += [("sync", op[1]) for op in journal.ops if op[0] == "write"]
+    begun = len(journal.ops)
     again, _, _, lost = Record.resume(folder)
     again.close()
     monkeypatch.setattr(disk, "os", os)

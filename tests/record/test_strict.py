@@ -96,8 +96,9 @@ def test_nothing_is_written_that_cannot_be_read():
 
 def test_a_row_says_null_for_what_is_no_number():
     row = {
-        "loss": math.nan, "norm": -math.inf, "lr": 0.1, "a": np.float32(0.5), "b": np.array([1.0, np.nan]), "c": torch.tensor([1, 2]),
-        "d": MappingProxyType({"x": math.inf, 3: True}), "e": Path("a/b"), "f": (1, None), "g": {2, 1}, "h": np.int64(3), "i": np.bool_(True),
+        "loss": math.nan, "norm": -math.inf, "lr": 0.1, "a": np.float32(0.5), "b": np.array([1.0, np.nan]),
+        "c": torch.tensor([1, 2]), "d": MappingProxyType({"x": math.inf, 3: True}), "e": Path("a/b"),
+        "f": (1, None), "g": {2, 1}, "h": np.int64(3), "i": np.bool_(True),
     }  # fmt: skip
     assert json.loads(strict.line(row)) == {
         "loss": None, "norm": None, "lr": 0.1, "a": 0.5, "b": [1.0, None], "c": [1, 2],

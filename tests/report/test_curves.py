@@ -33,7 +33,7 @@ def test_flags_stand_on_loss_and_score_and_lines_on_all(make: Make) -> None:
 
 
 def test_one_slow_first_step_is_said_not_drawn_to_scale(make: Make) -> None:
-    assert "1 step above the axis, at most 94.9 ms" in drawn(make("healthy"))
+    assert "the highest, 94.9 ms, is above the axis" in drawn(make("healthy"))
 
 
 def test_a_run_with_scores_only_and_one_with_one_step(make: Make) -> None:

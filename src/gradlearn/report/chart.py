@@ -62,9 +62,8 @@ class Chart:
 def draw(chart: Chart) -> str:
     """The figure as HTML; a line of text where there is nothing to draw."""
     drawn = [s for s in chart.series if s.x]
-    head = f"<figcaption><h3>{html.escape(chart.title)}</h3> <span>{html.escape(chart.note)}</span></figcaption>"
     if not drawn:
-        return f'<figure class="chart">{head}<p class="none">Nothing on record.</p></figure>'
+        return f'<figure class="chart">{_caption(chart.title, chart.note)}<p class="none">Nothing on record.</p></figure>'
     across, up = _scales(chart, drawn)
     height = int(up.start) + BOTTOM
     parts = [
@@ -83,7 +82,18 @@ def draw(chart: Chart) -> str:
         f'<g class="cursor"></g></svg>'
     )
     data = f'<script type="application/json">{_data(chart, drawn, across, up)}</script>'
-    return f'<figure class="chart">{head}{_readout(chart, drawn)}<div class="wide">{picture}</div>{data}</figure>'
+    head = _caption(chart.title, chart.note or _above(drawn, up, chart.unit)) + _readout(chart, drawn)
+    return f'<figure class="chart">{head}<div class="wide">{picture}</div>{data}</figure>'
+
+
+def _caption(title: str, note: str) -> str:
+    return f"<figcaption><h3>{html.escape(title)}</h3> <span>{html.escape(note)}</span></figcaption>"
+
+
+def _above(drawn: Sequence[Series], up: scale.Scale, unit: str) -> str:
+    """Says so where the highest value lies beyond the axis, which only `clip` lets happen."""
+    most = max(v for s in drawn for v in s.y)
+    return f"the highest, {words.number(most)}{unit}, is above the axis" if most > up.high * (1.0 + 1e-9) else ""
 
 
 def _scales(chart: Chart, drawn: Sequence[Series]) -> tuple[scale.Scale, scale.Scale]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gradlearn.errors import printable
 from gradlearn.report import noise, words
-from gradlearn.report.chart import Band, Chart, Mark, ceiling, draw
+from gradlearn.report.chart import Band, Chart, Mark, draw
 from gradlearn.report.facts import Facts, choice
 from gradlearn.report.folder import Run
 from gradlearn.report.series import Series, curve, smoothed
@@ -71,12 +71,8 @@ def charts(run: Run, facts: Facts, events: Sequence[Event]) -> str:
 def _time(run: Run, x: tuple[float, float]) -> Chart:
     """Milliseconds a step. The first steps warm up the machine; they may not flatten all others."""
     values = [None if v is None else 1000.0 * v for v in run.steps["seconds"]]
-    known = [v for v in values if v is not None]
-    top = ceiling(known) if known else 0.0
-    over = sum(v > top for v in known)
-    note = f"{words.plural(over, 'step')} above the axis, at most {words.number(max(known))} ms" if over else ""
     series = _both("time", run.steps["t"], values, 4)
-    return Chart("Time per step", series, x, note, 110, log=False, zero=True, clip=True, unit=" ms")
+    return Chart("Time per step", series, x, height=110, log=False, zero=True, clip=True, unit=" ms")
 
 
 def _both(name: str, x: Sequence[Any], y: Sequence[Any], colour: int, raw: str = "each step") -> tuple[Series, ...]:

@@ -192,8 +192,8 @@ class Images:
         parts, labels = [], []
         for a in range(0, len(data), PART):
             batch = data(torch.arange(a, min(a + PART, len(data))), -1)
-            parts.append(log_probabilities(model, batch.x, bool(self.plan.get("mirror_score", False))))
-            labels.append(batch.y)
+            parts.append(log_probabilities(model, batch.x, bool(self.plan.get("mirror_score", False))).cpu())
+            labels.append(batch.y.cpu())
         return torch.cat(parts), torch.cat(labels)
 
     def described(self) -> dict[str, Any]:

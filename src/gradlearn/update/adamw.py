@@ -54,7 +54,9 @@ class AdamW(Light, torch.optim.AdamW):
 
     def update(self) -> None:
         """One fused pass for each group."""
-        moving = [[p for p in group["params"] if p.grad is not None] for group in self.param_groups]
+        if not all(group["fused"] for group in self.param_groups):
+            return super().update()
+        moving = [self.moving(group) for group in self.param_groups]
         states = [[self.state[p] or self._begin(p) for p in params] for params in moving]  # a group may have come later
         every = [s["step"] for group in states for s in group]
         if every:

@@ -44,7 +44,7 @@ class SGD(Light, torch.optim.SGD):
     def update(self) -> None:
         """torch's step; a momentum that is not there yet is 0, also where another tensor has one already."""
         for group in self.param_groups:
-            for p in group["params"] if group["momentum"] else ():
-                if p.grad is not None and self.state[p].get("momentum_buffer") is None:
+            for p in self.moving(group):
+                if group["momentum"] and self.state[p].get("momentum_buffer") is None:
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
         super().update()
