@@ -9,9 +9,7 @@ import measure
 
 def main() -> None:
     parser = measure.options(__doc__)
-    parser.add_argument(
-        "--data", default="../shared/data/cifar10", help="the Parquet folder, from the repository's root"
-    )
+    parser.add_argument("--data", default="../shared/data/cifar10", help="the Parquet folder, from the repository's root")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds (default 1)")
     arguments = parser.parse_args()
     time, seconds = ("30s", 30.0) if arguments.quick else ("15m", 900.0)

@@ -27,9 +27,7 @@ def judge(time: str, limits: tuple[float, float], rows: list[Row]) -> list[Row]:
 
 def main() -> None:
     parser = measure.options(__doc__)
-    parser.add_argument(
-        "--data", default="../shared/data/fashion-mnist", help="the IDX folder, from the repository's root"
-    )
+    parser.add_argument("--data", default="../shared/data/fashion-mnist", help="the IDX folder, from the repository's root")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds a budget (default 3)")
     parser.add_argument("--time", choices=tuple(BUDGETS), action="append", help="default: both budgets")
     arguments = parser.parse_args()

@@ -144,9 +144,7 @@ def main() -> int:
     phases = Counter(row["phase"] for row in rows)
     if wrong := [row for row in rows if not row["equal"] or row["left"]]:
         measure.table(wrong, "not equal, or files left behind")
-    measure.table(
-        [{"killed": name, "times": n} for name, n in phases.items()], f"{over} runs were over before the kill"
-    )
+    measure.table([{"killed": name, "times": n} for name, n in phases.items()], f"{over} runs were over before the kill")
     measure.table(bars)
     payload = {"claim": measure.first_line(__doc__), "run_s": round(lasts, 3), "over": over, "phases": dict(phases)}
     measure.write("kill", {**payload, "bars": bars, "rows": rows}, arguments.quick)

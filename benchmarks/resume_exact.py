@@ -104,9 +104,7 @@ def train_module(run: Path, stop: int, damaged: bool = False) -> None:
     """fit(..., run=RUN), stopped."""
     import gradlearn
 
-    gradlearn.fit(
-        module(), examples(damaged), valid=None, steps=STEPS, batch=BATCH, run=run, show=stopper(stop), average="ema"
-    )
+    gradlearn.fit(module(), examples(damaged), valid=None, steps=STEPS, batch=BATCH, run=run, show=stopper(stop), average="ema")
 
 
 def resume_module(run: Path, damaged: bool = False) -> None:

@@ -75,9 +75,7 @@ def main() -> None:
     if (ROOT / "Makefile").exists():
         first_step(3600)  # the first one may have to set everything up
         rows.append(row("make demo, to the first step", [first_step(120) for _ in range(demos)]))
-        bars.append(
-            measure.bar("second make demo: to the first step, s", statistics.median([rows[-1]["median"]]), DEMO_LIMIT)
-        )
+        bars.append(measure.bar("second make demo: to the first step, s", statistics.median([rows[-1]["median"]]), DEMO_LIMIT))
     measure.table(rows, "start-up, seconds")
     measure.table(bars)
     measure.write("start_up", {"claim": measure.first_line(__doc__), "bars": bars, "rows": rows}, arguments.quick)

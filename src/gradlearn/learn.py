@@ -333,7 +333,10 @@ def _result(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, record
     task = d.task
     assert isinstance(task, Supervised), "fit trains its own task"
     described = _described(task, plan)
-    steps = {"t": list(range(len(h.loss))), "loss": h.loss, "norm": h.norm, "applied": h.applied}
+    count = len(h.loss)
+    steps: dict[str, list[Any]] = {"t": list(range(count)), "loss": h.loss, "norm": h.norm, "lr": h.lr, "applied": h.applied}
+    steps["epoch"] = [d.seen / len(d.data) * (t + 1) / count for t in range(count)]
+    steps["seconds"] = [d.seconds / count] * count
     story = story_of(described, h, steps, stop)
     folder = None
     if record is not None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn import chance
+from gradlearn.errors import NumericsTrouble
 from gradlearn.optimizer import pack, unpack
 from gradlearn.step import schedule
 from gradlearn.step import step as take
@@ -129,6 +130,13 @@ class Descent:
         self.ring.append(Snapshot(self.t, self.theta.snapshot(), copy, groups, average))
         del self.ring[: -self.cadence.ring]
 
+    def clean_buffers(self) -> None:
+        """A forward pass over a bad example leaves NaN in running statistics: such buffers go back to the last snapshot."""
+        kept = self.ring[-1].theta[len(self.theta.blocks) :]
+        for place, value in zip(self.theta.buffers(), kept, strict=True):
+            if place.is_floating_point() and not torch.isfinite(place).all():
+                place.copy_(value)
+
     def rewind(self, before: int) -> int:
         """Go back to the newest snapshot that is at least `before` steps old (else the oldest); t goes on. Returns its t."""
         good = [s for s in self.ring if s.t <= self.t - before] or self.ring[:1]
@@ -162,6 +170,8 @@ def train(
             now = d.now()
             batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
             step = take(theta, batch, d.objective, d.gradient, d.update, d.rate, d.average, now, d.controls, len(d.data), begin)
+            if not step.applied:
+                d.clean_buffers()
             d.t += 1
             d.seen += step.n
             history.add(step)
@@ -292,7 +302,12 @@ def save(d: Descent, record: Recorder) -> bool:
         "groups": groups,
         "ring": [{"t": s.t, "groups": s.groups} for s in d.ring],
     }
-    return record.checkpoint(d.t, parts, state)
+    try:
+        return record.checkpoint(d.t, parts, state)
+    except NumericsTrouble:
+        if d.t >= d.controls.end or d.controls.stop >= 0:
+            raise
+        return False  # not a state to come back to; the last good checkpoint stays the newest
 
 
 def restore(d: Descent, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:

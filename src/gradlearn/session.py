@@ -240,6 +240,7 @@ def _to_the_end(
     steps = columns(folder / "steps.jsonl", ["t", "loss", "norm", "lr", "n", "epoch", "applied", "seconds"])
     summary["story"] = story_of(described, d.history, steps, stop)
     if stop["reason"] == "signal":
+        record.write_json("summary.json", summary)
         say(f"{stop['message']}; go on with: gradlearn resume {folder}")
         return summary | {"code": signals.code}
     keep_shown(d)

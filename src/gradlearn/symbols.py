@@ -142,6 +142,7 @@ class History:
     def __init__(self) -> None:
         self.loss: list[float] = []  # loss[t]: of every step so far
         self.norm: list[float] = []  # ||g|| likewise
+        self.lr: list[float] = []
         self.applied: list[bool] = []  # False where the update was blocked
         self.last: Step | None = None
         self.scores: list[tuple[int, str, Score]] = []  # (t, split, score)
@@ -152,6 +153,7 @@ class History:
         """One more step is done."""
         self.loss.append(step.loss)
         self.norm.append(step.norm)
+        self.lr.append(step.lr)
         self.applied.append(step.applied)
         self.last = step
 

@@ -9,6 +9,8 @@ BatchNorm still sees the pieces.) Use parts where the batch does not fit memory 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -38,14 +40,15 @@ class Backprop:
         """Leave g in `.grad`; return the loss of the whole batch and ||g||."""
         theta.zero()
         whole = self.part == 0 or batch.n <= self.part
-        loss = self._whole(objective, batch) if whole else self._in_parts(objective, theta, batch)
+        with chance.preserved():
+            loss = self._whole(objective, batch) if whole else self._in_parts(objective, theta, batch)
         theta.gather()
         return Estimate(loss, theta.norm(), batch.n)
 
     def _whole(self, objective: Objective, batch: Batch) -> float:
         chance.reseed(batch.draw)
         losses = objective(batch)
-        count = self._count(losses.count)
+        count = self._count(losses.count) or math.nan  # a batch of nothing but ignored terms has no loss: its step is blocked
         self._backward(losses.total, 1.0 / count)
         return losses.total.detach().sum().item() / count
 
@@ -58,8 +61,8 @@ class Backprop:
             total += losses.total.detach().double().sum().item()
             count += losses.count.sum().item()
         theta.gather()
-        theta.scale_grad(1.0 / count)
-        return total / count
+        theta.scale_grad(1.0 / (count or math.nan))
+        return total / (count or math.nan)
 
     def _count(self, count: Tensor) -> float:
         """sum(count); a loss that hands out the same tensor of counts again is not asked twice."""

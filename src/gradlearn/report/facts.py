@@ -50,6 +50,7 @@ class Facts:
     test: float | None
     counts: Mapping[str, int]  # examples by split, where known
     valid_loss: tuple[tuple[int, float], ...]
+    loss_error: float | None  # standard error of the last validation loss, where it was measured
     range: tuple[float, float] | None  # lowest and highest finite training loss
     guess: float | None  # accuracy of guessing evenly among the classes
 
@@ -83,12 +84,16 @@ class Facts:
 
     @property
     def turned(self) -> tuple[int, float, float] | None:
-        """(step of the lowest validation loss, that loss, the last) where it rose by 10 % while training fell on."""
+        """(step of the lowest validation loss, that loss, the last) where it rose beyond noise while training fell on.
+
+        Beyond noise: by 10 %, and by twice the standard error of the last loss where that is on record.
+        """
         if len(self.valid_loss) < 4 or self.start is None or self.end is None or self.end.mean >= self.start.mean:
             return None
         t, low = min(self.valid_loss, key=lambda row: row[1])
         last_t, last = self.valid_loss[-1]
-        return (t, low, last) if t < last_t and low > 0 and last > 1.1 * low else None
+        rise = max(0.1 * low, 2.0 * (self.loss_error or 0.0))
+        return (t, low, last) if t < last_t and low > 0 and last > low + rise else None
 
 
 def gather(settings: Mapping[str, Any], steps: Mapping[str, Sequence[Any]], scores: Sequence[Any]) -> Facts:
@@ -126,6 +131,7 @@ def gather(settings: Mapping[str, Any], steps: Mapping[str, Sequence[Any]], scor
         test=next((v for _, v in reversed(list(_by_step(rows, "test", name)))), None),
         counts=_counts(settings),
         valid_loss=tuple((r["t"], r["all"]["loss"]) for r in rows if r["split"] == "valid" and r["all"].get("loss") is not None),
+        loss_error=next((finite(r["all"].get("loss_error")) for r in reversed(rows) if r["split"] == "valid"), None),
         range=(min(losses), max(losses)) if losses else None,
         guess=_guess(settings),
     )

@@ -181,11 +181,12 @@ class Images:
         return self.loss(model(batch.x), batch.y)
 
     def score(self, model: nn.Module, data: Data) -> Score:
-        """Accuracy, and the mean cross-entropy without smoothing."""
+        """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean."""
         logp, labels = self.outputs(model, data)
         accuracy = (logp.argmax(1) == labels).double().mean().item()
-        loss = F.nll_loss(logp, labels).item()
-        return Score("accuracy", True, accuracy, {"accuracy": accuracy, "loss": loss})
+        losses = F.nll_loss(logp, labels, reduction="none").double()
+        error = losses.std(correction=0).item() / max(len(losses), 1) ** 0.5
+        return Score("accuracy", True, accuracy, {"accuracy": accuracy, "loss": losses.mean().item(), "loss_error": error})
 
     def outputs(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         """Log-probabilities (n, classes) and labels (n,) of all of the data; the model is in evaluation mode already."""
