@@ -122,8 +122,16 @@ class Descent:
         """When we are."""
         return Now(self.t, self.controls.end, self.seen, self.seed, self.round)
 
+    def finite(self) -> bool:
+        """Whether every number of the state is one: theta, running statistics, update, average."""
+        state = [b.flat for b in self.theta.blocks] + self.theta.buffers()
+        state += [*pack(self.update)[0].values(), *self.average.state().values()]
+        return all(bool(torch.isfinite(t).all()) for t in state if t.is_floating_point())
+
     def remember(self) -> None:
-        """Take a snapshot; the oldest falls out of the ring."""
+        """Take a snapshot, if there is nothing in it that nobody would come back to; the oldest falls out of the ring."""
+        if self.ring and not (self.history.applied[-1:] == [True] and self.finite()):
+            return
         tensors, groups = pack(self.update)
         copy = {k: v.clone() for k, v in tensors.items()}
         average = {k: v.clone() for k, v in self.average.state().items()}
@@ -165,7 +173,7 @@ def train(
     try:
         while d.t < d.controls.end and d.controls.stop < 0 and not d.interrupted:
             begin = time.perf_counter()
-            if d.t % cadence.snapshot == 0 and not (d.ring and d.ring[-1].t == d.t):
+            if not d.ring or (d.t % cadence.snapshot == 0 and d.ring[-1].t != d.t):
                 d.remember()
             now = d.now()
             batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
@@ -186,6 +194,8 @@ def train(
             if record is not None and _save_due(d, saved):
                 save(d, record)
                 saved = time.perf_counter()
+        if d.controls.stop >= 0 and not d.finite():
+            d.rewind(0)
         if not d.interrupted:
             score(d, record)
             score(d, record, "test", d.test)
