@@ -4,29 +4,23 @@ A real small checkpoint (a convolutional network with its AdamW state, average a
 at every 64th byte of every file, and one bit is flipped in every 64th byte (in every byte of the two JSON files). Each mutant
 must be noticed, named in a warning, and the checkpoint before it used instead, bit for bit.
 
-    python benchmarks/checkpoint_faults.py        prints a table, writes results/checkpoint_faults.json
+    python benchmarks/checkpoint_faults.py [--quick]
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import shutil
-import sys
-import tempfile
+import statistics
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from gradlearn.record import checkpoint, disk
+import measure
+from gradlearn.record import checkpoint
 
-RESULTS = Path(__file__).parent / "results" / "checkpoint_faults.json"
 EVERY = 64
 
 
@@ -76,96 +70,73 @@ def same(one: checkpoint.Loaded, two: checkpoint.Loaded) -> bool:
     )
 
 
-def damage(folder: Path) -> dict[str, dict[str, int]]:
-    """Try every mutant of every file of the newest step; counts by file."""
+def damage(folder: Path, thin: int) -> list[measure.Row]:
+    """Try every `thin`-th mutant of every file of the newest step; counts by file."""
     home = folder / "checkpoints"
     victim, good = home / f"step-{2:012d}", home / f"step-{1:012d}"
     shutil.move(victim, folder / "aside")
     before = checkpoint.newest(folder)
     shutil.move(folder / "aside", victim)
     assert before is not None
-    table: dict[str, dict[str, int]] = {}
+    rows = []
     for path in sorted(victim.iterdir()):
         data = path.read_bytes()
-        row = table[path.name] = {"bytes": len(data), "cut": 0, "flip": 0, "silent": 0, "fell_back": 0, "said_so": 0}
-        for kind, bad in mutants(data, path.suffix == ".json"):
+        row = {"file": path.name, "bytes": len(data), "cut": 0, "flip": 0, "silent": 0, "fell back": 0, "said so": 0}
+        for i, (kind, bad) in enumerate(mutants(data, path.suffix == ".json")):
+            if i % thin:
+                continue
             path.write_bytes(bad)
             loaded = checkpoint.newest(folder)
             row[kind] += 1
-            row["silent"] += loaded is None or loaded.t == 2
-            row["fell_back"] += loaded is not None and loaded.t == 1 and same(loaded, before)
-            row["said_so"] += loaded is not None and [
-                line.startswith(f"{victim}: ") and line.endswith(f"; using {good.name}") for line in loaded.warnings
-            ] == [True]
-            aside = victim.with_name(victim.name + ".corrupt")
-            if aside.exists():
-                aside.rename(victim)
+            if loaded is None or loaded.t == 2:
+                row["silent"] += 1
+                continue
+            row["fell back"] += loaded.t == 1 and same(loaded, before)
+            said = [line.startswith(f"{victim}: ") and line.endswith(f"; using {good.name}") for line in loaded.warnings]
+            row["said so"] += said == [True]
+            victim.with_name(victim.name + ".corrupt").rename(victim)
         path.write_bytes(data)
+        rows.append(row)
     healed = checkpoint.newest(folder)
     assert healed is not None
     assert healed.t == 2
-    return table
+    return [*rows, {key: sum(row[key] for row in rows) if key != "file" else "all" for key in rows[0]}]
 
 
 def cost(folder: Path) -> dict[str, float]:
-    """Milliseconds to save and to load 5 MB (medians of 15), with and without waiting for the disk."""
+    """Milliseconds to save (with all waiting for the disk) and to load 5 MB in 50 tensors: medians of 15."""
+    folder.mkdir()
     parts = {"model": {f"layer{i}.weight": torch.randn(125, 200) for i in range(50)}}
-    times: dict[str, list[float]] = {"save": [], "load": []}
+    save, load = [], []
     for t in range(15):
         start = time.perf_counter()
         checkpoint.save(folder, t, parts, {"t": t})
         middle = time.perf_counter()
         checkpoint.newest(folder)
-        times["save"].append(middle - start)
-        times["load"].append(time.perf_counter() - middle)
-    return {f"{name}_5MB_ms": round(1e3 * sorted(values)[7], 2) for name, values in times.items()}
+        save.append(middle - start)
+        load.append(time.perf_counter() - middle)
+    return {"save 5 MB, ms": 1e3 * statistics.median(save), "load 5 MB, ms": 1e3 * statistics.median(load)}
 
 
-def machine() -> dict[str, object]:
-    """What the numbers were made on."""
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        names = [
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    return {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "safetensors")},
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-    }
-
-
-def main() -> int:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+def main() -> None:
+    quick = measure.options(__doc__).parse_args().quick
+    with measure.scratch() as folder:
         for t, (parts, state) in enumerate(states(2), 1):
             checkpoint.save(folder, t, parts, state)
-        start = time.perf_counter()
-        table = damage(folder)
-        seconds = time.perf_counter() - start
-        (folder / "cost").mkdir()
+        rows = damage(folder, 16 if quick else 1)
         speed = cost(folder / "cost")
-    total = {key: sum(row[key] for row in table.values()) for key in next(iter(table.values()))}
+    total = rows[-1]
     count = total["cut"] + total["flip"]
-    columns = list(total)
-    print(f"{'file':24}" + "".join(f"{key:>10}" for key in columns))
-    for file, row in [*table.items(), ("all", total)]:
-        print(f"{file:24}" + "".join(f"{row[key]:10}" for key in columns))
-    print(
-        f"{count} mutants in {seconds:.1f} s: {total['silent']} loaded in silence, {total['fell_back']} fell back, {total['said_so']} said so"
-    )
-    print(", ".join(f"{key} {value}" for key, value in speed.items()))
-    passed = total["silent"] == 0 and total["fell_back"] == total["said_so"] == count
-    result = {"mutants": count, **total, "passed": passed, "files": table, **speed, "machine": machine()}
-    disk.replace(RESULTS, (json.dumps(result, indent=1) + "\n").encode())
-    return 0 if passed else 1
+    bars = [
+        measure.bar("mutants loaded in silence", total["silent"], 0),
+        measure.bar("mutants that fell back to the step before, bit for bit", total["fell back"], count, below=False),
+        measure.bar("mutants that were named in a warning", total["said so"], count, below=False),
+    ]
+    measure.table(rows, f"{count} damaged checkpoints")
+    measure.table([speed])
+    measure.table(bars)
+    measure.write("checkpoint_faults", {"claim": measure.first_line(__doc__), "bars": bars, "rows": rows, **speed}, quick)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,6 +5,7 @@ Where the process that is gone had been told by a clock to end early, the same a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from gradlearn.loop import Descent, restore
@@ -12,9 +13,10 @@ from gradlearn.record.record import Record
 from gradlearn.symbols import Action, Finding, Score, Step
 
 
-def bring_back(d: Descent, folder: Path) -> Record:
+def bring_back(d: Descent, folder: Path, warn: Callable[[str], None] | None = None) -> Record:
     """Load the newest valid checkpoint of a run folder into a descent; its logs are cut to that point. Returns the open record."""
-    record, loaded, told, lost = Record.resume(folder)
+    record, loaded, told, lost = Record.resume(folder, warn=warn)
+    d.replay = [a for a in (Action(**row) for row in lost) if a.by == "clock"]
     if loaded is None:
         return record
     restore(d, loaded.parts, loaded.state)
@@ -25,5 +27,4 @@ def bring_back(d: Descent, folder: Path) -> Record:
         d.history.scores.append((row["t"], row["split"], Score(row["name"], row["higher"], row["value"], row["all"])))
     d.history.findings += [Finding(**row) for row in told["findings"]]
     d.history.actions += [Action(**row) for row in told["actions"]]
-    d.replay = [a for a in (Action(**row) for row in lost) if a.by == "clock"]
     return record

@@ -74,7 +74,7 @@ def begin(
         try:
             stack.enter_context(folders.lock(folder))
             run_toml.write(folder, settings("images", plan, task.described() | {"reading": _plain(reading)}))
-            record = Record(folder, warn=say)
+            record = Record(folder, warn=lambda line: say(f"warning: {line}"))
         except Trouble:
             folders.discard(folder)
             raise
@@ -105,9 +105,7 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
                 f"{folder}: the data at {saved['data']['source']} changed since the run began; put it back or start anew"
             )
         descent = _build(task, plan)
-        record = bring_back(descent, folder)
-        for line in record.warnings:
-            say(f"warning: {line}")
+        record = bring_back(descent, folder, lambda line: say(f"warning: {line}"))
         say(f"{folder}: resumed at step {descent.t} of {descent.controls.end}")
         return _to_the_end(task, plan, descent, record, None, show, say, signals, begun)
 

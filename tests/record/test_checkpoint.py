@@ -235,6 +235,17 @@ def test_every_fsync_is_there(tmp_path, state, faulty):
     assert tool.calls[last:].count("fsync") == 1  # the folder that holds the step
 
 
+def test_a_failed_save_leaves_nothing_behind(tmp_path, state, monkeypatch):
+    def full(path, chunks):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    put(tmp_path, state, 1)
+    monkeypatch.setattr(disk, "write_new", full)
+    with pytest.raises(SaveFailed, match=r"write failed: No space left on device \(checkpoint, last good step 1\); free space$"):
+        put(tmp_path, state, 2)
+    assert names(tmp_path) == ["step-000000000001"]
+
+
 def test_a_full_disk_is_seen_before_it_is_full(tmp_path, state, monkeypatch):
     put(tmp_path, state, 1)
     monkeypatch.setattr(disk, "free", lambda folder: 12_100_000)

@@ -251,6 +251,14 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, unbroke
     del life
 
 
+def test_what_a_kill_left_half_written_is_swept(tmp_path):
+    for name in (".tmp-summary.json-4711-0123abcd", ".tmp-model-4711-0123abcd/weights.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("half")
+    Life(tmp_path).go_on()
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
 def test_a_finished_run_comes_back_at_its_end(tmp_path, faulty):
     life = Life(tmp_path)
     life.begin()
@@ -366,6 +374,24 @@ def test_the_power_may_fail_at_any_instant(tmp_path, journal, monkeypatch):
                 assert loaded.warnings == []
             shutil.rmtree(home)
     assert len(seen) > 300
+
+
+def test_a_kill_and_then_a_power_cut_lose_nothing_reported(tmp_path, journal, monkeypatch):
+    """Killed after `checkpoints` was made and before that was durable: who resumes must make up for it."""
+    folder, root = tmp_path / "run", tmp_path.stat().st_ino
+    disk.make_folder(folder)
+    journal.mkdir(folder / "checkpoints")
+    record, *_ = Record.resume(folder)
+    record.step(row(0))
+    assert record.checkpoint(1, {}, {"t": 1})
+    record.close()
+    monkeypatch.setattr(disk, "os", os)
+    for i, state in enumerate(states(journal.ops, random.Random(0))):
+        Disk(state, root).copy_to(tmp_path / f"state{i}")
+        again, loaded, rows, _ = Record.resume(tmp_path / f"state{i}" / "run")
+        again.close()
+        assert loaded
+        assert (loaded.t, len(rows["steps"])) == (1, 1)
 
 
 def test_the_power_may_fail_amid_a_resume(tmp_path, journal, monkeypatch):

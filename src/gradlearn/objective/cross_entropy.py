@@ -41,12 +41,14 @@ class CrossEntropy:
             raise InputTrouble(f"--cross_entropy.label_smoothing {label_smoothing}: must be in [0, 1)")
         self.label_smoothing, self.ignore = label_smoothing, ignore
         self.class_weight = None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32)
-        self._ones = torch.ones(0)
+        self._shape, self._ones = torch.Size(), torch.ones(0)
 
     def __call__(self, output: Tensor, target: Tensor) -> Losses:
         """Losses of n examples."""
-        if output.ndim == 1 or (output.ndim == 2 and output.shape[1] == 1 and target.is_floating_point()):
+        if output.ndim == 1 or (output.ndim == 2 and output.shape[1] == 1):
             return self._two_class(output, target)
+        if target.dtype != torch.int64 and not target.is_floating_point():
+            target = target.long()
         weight = None if self.class_weight is None else self.class_weight.to(output)
         total = F.cross_entropy(
             output,
@@ -58,26 +60,27 @@ class CrossEntropy:
         )
         if target.is_floating_point() or (weight is None and self.ignore is None):
             return Losses(_flat(total), self._terms(total))
-        counted = torch.ones_like(total, requires_grad=False) if self.ignore is None else (target != self.ignore).to(total.dtype)
-        if weight is not None:
-            counted = counted * weight[target.clamp(min=0)]
+        kept = torch.ones_like(target, dtype=torch.bool) if self.ignore is None else target != self.ignore
+        counted = kept.to(total.dtype) if weight is None else weight[target.where(kept, 0)] * kept
         return Losses(_flat(total), _flat(counted))
 
     def _terms(self, total: Tensor) -> Tensor:
         """(n,) how many terms each example has, made once for each shape."""
-        if self._ones.shape != total.shape[:1] or self._ones.device != total.device:
-            self._ones = torch.full(total.shape[:1], float(total[0].numel() if len(total) else 1), device=total.device)
+        if self._shape != total.shape or self._ones.device != total.device:
+            self._shape, terms = total.shape, float(total[0].numel() if len(total) else 1)
+            self._ones = torch.full(total.shape[:1], terms, device=total.device)
         return self._ones
 
     def _two_class(self, output: Tensor, target: Tensor) -> Losses:
         target = target.reshape(output.shape).to(output.dtype)
+        kept = torch.ones_like(output, dtype=torch.bool) if self.ignore is None else target != self.ignore
+        target = target.where(kept, 0.0)
         smooth = target * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
         total = F.binary_cross_entropy_with_logits(output, smooth, reduction="none")
-        counted = torch.ones_like(total)
+        counted = kept.to(total.dtype)
         if self.class_weight is not None:
-            counted = self.class_weight.to(output)[target.round().long()]
-            total = total * counted
-        return Losses(_flat(total), _flat(counted))
+            counted = counted * self.class_weight.to(output)[target.round().long()]
+        return Losses(_flat(total * counted), _flat(counted))
 
 
 def _flat(per_term: Tensor) -> Tensor:

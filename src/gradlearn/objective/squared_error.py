@@ -29,10 +29,11 @@ class SquaredError:
 
 
 def align(output: Tensor, target: Tensor) -> Tensor:
-    """The target in the output's shape, where (n,) and (n, 1) meet; InputTrouble where they would broadcast wrongly."""
+    """The target in the output's shape, where they differ by axes of length 1 only; InputTrouble where they would broadcast wrongly."""
     if output.shape == target.shape:
         return target
-    if output.shape[:1] == target.shape[:1] and output.numel() == target.numel():
+    wide, other = ([k for k in t.shape[1:] if k != 1] for t in (output, target))
+    if output.shape[:1] == target.shape[:1] and wide == other:
         return target.reshape(output.shape)
     raise InputTrouble(
         f"loss: the model's output has shape {tuple(output.shape)} and the target {tuple(target.shape)}; give them the same shape"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from gradlearn.errors import InputTrouble
 from gradlearn.symbols import Now
 
 __all__ = ["Cosine"]
@@ -22,6 +23,8 @@ class Cosine:
     """
 
     def __init__(self, *, floor: float = 0.0) -> None:
+        if not 0.0 <= floor <= 1.0:
+            raise InputTrouble(f"--cosine.floor {floor}: must be in [0, 1]")
         self.floor = floor
 
     def __call__(self, now: Now) -> float:

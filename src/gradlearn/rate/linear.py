@@ -8,6 +8,7 @@ best default where the length of the run is known.
 
 from __future__ import annotations
 
+from gradlearn.errors import InputTrouble
 from gradlearn.symbols import Now
 
 __all__ = ["Linear"]
@@ -21,6 +22,8 @@ class Linear:
     """
 
     def __init__(self, *, floor: float = 0.0) -> None:
+        if not 0.0 <= floor <= 1.0:
+            raise InputTrouble(f"--linear.floor {floor}: must be in [0, 1]")
         self.floor = floor
 
     def __call__(self, now: Now) -> float:
