@@ -99,7 +99,7 @@ def once(run: Path, log: Path, seconds: float, expected: dict[str, str], files: 
     code = forks.wait(forks.start(resume, run, log=log))
     differing = fingerprint.differing(expected, fingerprint.fingerprint(run)) if code == 0 else ["not resumed"]
     left = sorted(name for name in names(run) - files if ".lost-" not in name)
-    said = log.read_text(errors="replace")[-600:] if code else ""
+    said = log.read_text(errors="replace")[-600:].replace(str(measure.ROOT), ".") if code else ""
     return row | {
         "resumed": code == 0,
         "equal": not differing,

@@ -1,8 +1,8 @@
-"""What the site says that is written nowhere: the help of every command, the page of every plug-in, the plan's rules.
+"""What the site says that no page does: the help of every command, a section for every plug-in, the claims of the benchmarks.
 
     <!-- help: train -->      becomes what `gradlearn train --help` prints
     <!-- plugins: update -->  becomes a section for every file of the folder, from its docstrings
-    <!-- module: find -->     becomes the docstring of gradlearn.find
+    <!-- claims: -->          becomes a table of what each file in benchmarks/ claims
 
 A hook of mkdocs; so a new plug-in or option is on the site without a line being written here.
 """
@@ -18,13 +18,13 @@ from typing import Any
 from gradlearn import find
 from gradlearn.cli import parser
 
-MARK = re.compile(r"^<!-- (help|plugins|module): ([\w.]*) -->$", re.MULTILINE)
-SOURCE = Path(__file__).parent.parent / "src" / "gradlearn"
+MARK = re.compile(r"^<!-- (help|plugins|claims): ?([\w.]*) ?-->$", re.MULTILINE)
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """mkdocs calls this with the text of each page."""
-    makers = {"help": command_help, "plugins": plugins, "module": module}
+    makers = {"help": command_help, "plugins": plugins, "claims": claims}
     return MARK.sub(lambda mark: makers[mark[1]](mark[2]), markdown)
 
 
@@ -69,6 +69,8 @@ def row(listing: find.Listing) -> Any:
     return line
 
 
-def module(name: str) -> str:
-    """The docstring of a module, without importing it."""
-    return ast.get_docstring(ast.parse((SOURCE / f"{name.replace('.', '/')}.py").read_text("utf-8"))) or ""
+def claims(_: str) -> str:
+    """A table of the benchmarks that claim something."""
+    docs = {path.stem: ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "" for path in sorted(BENCHMARKS.glob("*.py"))}
+    rows = [f"| `bench-{name}` | {doc.splitlines()[0][7:]} |" for name, doc in docs.items() if doc.startswith("Claim: ")]
+    return "\n".join(["| make | claim |", "|---|---|", *rows])

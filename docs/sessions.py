@@ -4,7 +4,8 @@
 
 Commands stand behind `$ ` in ```console blocks, what they print follows them. A ```python block that prints is followed by
 a ```text block. All blocks of a page are played in order in one empty folder, its Python in one namespace, so that a page is
-one story. The tests run the same Python blocks on every change; the commands take longer and are played by hand.
+one story. Sentences are wrapped as a terminal would. The tests run the same Python blocks on every change; the commands
+take longer and are played by hand.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+WIDTH = 120
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -78,7 +81,7 @@ class Session:
 
     def __init__(self) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = os.environ | {"PATH": path, "COLUMNS": "100"}
+        self.environment = os.environ | {"PATH": path, "COLUMNS": str(WIDTH)}
         self.names: dict[str, Any] = {"__name__": "__main__"}
 
     def __call__(self, kind: str, code: str) -> str:
@@ -90,7 +93,13 @@ class Session:
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 exec(compile(code, "<page>", "exec"), self.names)
             text = out.getvalue()
-        return text.strip("\n") + "\n" if text.strip() else ""
+        lines = [part for line in text.strip("\n").splitlines() for part in wrapped(line)]
+        return "\n".join(lines) + "\n" if text.strip() else ""
+
+
+def wrapped(line: str) -> list[str]:
+    """A line as a terminal of `WIDTH` columns shows it, cut between words; JSON stays whole."""
+    return [line] if len(line) <= WIDTH or line.startswith("{") else textwrap.wrap(line, WIDTH)
 
 
 def main() -> None:

@@ -259,13 +259,13 @@ def _open(
     descent, clock = _planned(task, plan, begun)
     if run is None:
         return descent, plan, None, clock
-    from gradlearn.record.folder import create, lock
+    from gradlearn.record.folder import begin, lock
     from gradlearn.record.record import Record
     from gradlearn.record.settings import write
 
-    folder = create(Path(run).parent, "fit", Path(run).name)
+    about = _described(task, plan)
+    folder = begin(Path(run).parent, "fit", Path(run).name, lambda new: write(new, about))
     stack.enter_context(lock(folder))
-    write(folder, _described(task, plan))
     return descent, plan, Record(folder), clock
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from gradlearn.comeback import bring_back
-from gradlearn.errors import CheckpointTrouble, InputTrouble, NumericsTrouble, Trouble
+from gradlearn.errors import CheckpointTrouble, InputTrouble, NumericsTrouble
 from gradlearn.loop import Descent, evaluating, keep_shown
 from gradlearn.plan import (
     SMALL,
@@ -62,6 +62,8 @@ def begin(
     plan.choose("seed", 0, "the usual one")
     plan.choose("device", _device(), "what this machine has", "data")
     check_names(plan)
+    if name is not None:
+        folders.check_name(runs, name)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         task = _read(path, plan, reading, runs)
@@ -70,14 +72,10 @@ def begin(
         task.choose()
         descent, clock = _plan(task, plan, begun, say)
         _stop_if_asked(signals)
-        folder = folders.create(runs, "images", name)
-        try:
-            stack.enter_context(folders.lock(folder))
-            run_toml.write(folder, settings("images", plan, task.described() | {"reading": _plain(reading)}))
-            record = Record(folder, warn=lambda line: say(f"warning: {line}"))
-        except Trouble:
-            folders.discard(folder)
-            raise
+        about = settings("images", plan, task.described() | {"reading": _plain(reading)})
+        folder = folders.begin(runs, "images", name, lambda new: run_toml.write(new, about))
+        stack.enter_context(folders.lock(folder))
+        record = Record(folder, warn=lambda line: say(f"warning: {line}"))
         return _to_the_end(task, plan, descent, record, clock, show, say, signals, begun)
 
 

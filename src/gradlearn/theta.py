@@ -14,47 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gradlearn.errors import InputTrouble
-
-ROLES = ("matrix", "embedding", "head", "rest")
-_ALIGN = 64  # bytes: every tensor starts where a fresh allocation would, so kernels take the same path
-
-_NORMS = (
-    nn.modules.batchnorm._NormBase,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
-)
-
-
-@dataclass(slots=True)
-class Member:
-    """One parameter tensor and its place in the vector."""
-
-    name: str
-    param: nn.Parameter
-    owners: list[tuple[nn.Module, str]]  # every module that holds it: more than one when tied
-    role: str
-    decay: bool
-    view: Tensor = field(init=False)
-    grad: Tensor = field(init=False)
-    start: int = 0  # in its block
-
-
-@dataclass(slots=True)
-class Block:
-    """All parameters of one device and dtype: the vector itself, and g beside it."""
-
-    flat: Tensor  # (size,)
-    grad: Tensor  # (size,)
-    members: list[Member]
-    segments: list[tuple[str, bool, int, int]]  # role, decay, start, stop
+from gradlearn.layout import Block, Member, by_kind, lay_out, members_of, window
 
 
 class Theta:
@@ -69,15 +35,17 @@ class Theta:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        members = _members(model)
+        members = members_of(model)
         if not members:
             raise InputTrouble("model: no parameter requires a gradient; there is nothing to train")
-        self.blocks = [_lay_out(group) for group in _by_kind(members)]
+        self.blocks = [lay_out(group) for group in by_kind(members)]
         self.members = [m for b in self.blocks for m in b.members]
-        self._places = [(owner._parameters, name, m.param) for m in self.members for owner, name in m.owners]
+        self._places = [(owner._parameters, name, m) for m in self.members for owner, name in m.owners]
         self._pointers = [m.view.data_ptr() for m in self.members]
         self._versions = [0] * len(self.members)
         self._watched = [(m.param, m.grad) for m in self.members]
+        self._look_for_new()
+        self._handed: list[tuple[nn.Parameter, Tensor]] = []  # what updates hold: see `groups`
         self.untouched: list[Member] = []
 
     def __len__(self) -> int:
@@ -87,7 +55,7 @@ class Theta:
     def zero(self) -> None:
         """g <- 0, and every parameter's `.grad` is its view again."""
         self.bind()
-        for param, grad in self._watched:
+        for param, grad in [*self._watched, *self._handed]:
             if param.grad is not grad:
                 param.grad = grad
         for block in self.blocks:
@@ -115,26 +83,36 @@ class Theta:
         for i, m in enumerate(self.members):
             if m.param.data_ptr() != self._pointers[i]:
                 self._mend(m)
-        for registry, name, param in self._places:
-            if registry.get(name) is not param:
-                self._adopt(registry, name, param)
+        for registry, name, m in self._places:
+            if registry.get(name) is not m.param:
+                self._adopt(registry, name, m)
+        if list(map(len, self._registries)) != self._sizes:
+            self._look_for_new()
 
     def _mend(self, m: Member) -> None:
-        if m.param.dtype != m.view.dtype or m.param.device != m.view.device or m.param.shape != m.view.shape:
-            raise InputTrouble(
-                f"model: parameter {m.name!r} became {m.param.dtype} {tuple(m.param.shape)} on {m.param.device} while training "
-                f"(was {m.view.dtype} {tuple(m.view.shape)} on {m.view.device}); convert the model before fit"
-            )
+        _check_kind(m, m.param)
         m.view.copy_(m.param.detach())
         m.param.data = m.view
+        m.grad.data = window(self._block(m).grad, m)  # what moves a parameter (`.to`) moves its gradient too
 
-    def _adopt(self, registry: Any, name: str, param: nn.Parameter) -> None:
+    def _adopt(self, registry: Any, name: str, m: Member) -> None:
         new = registry.get(name)
-        if new is None or new.shape != param.shape:
-            raise InputTrouble(f"model: parameter {name!r} was removed or replaced while training; change the model before fit")
-        with torch.no_grad():
-            param.copy_(new)
-        registry[name] = param
+        if new is None or new.shape != m.param.shape:
+            raise InputTrouble(f"model: parameter {m.name!r} was removed or replaced while training; change the model before fit")
+        _check_kind(m, new)
+        m.view.copy_(new.detach())
+        registry[name] = m.param
+
+    def _look_for_new(self) -> None:
+        known = {id(m.param) for m in self.members}
+        for name, param in self.model.named_parameters():
+            if param.requires_grad and id(param) not in known:
+                raise InputTrouble(f"model: parameter {name!r} appeared while training; change the model before fit")
+        self._registries = [d for module in self.model.modules() for d in (module._parameters, module._modules)]
+        self._sizes = list(map(len, self._registries))
+
+    def _block(self, m: Member) -> Block:
+        return next(b for b in self.blocks if any(other is m for other in b.members))
 
     def norm(self) -> float:
         """||g||_2 over the whole vector, in one pass."""
@@ -161,6 +139,7 @@ class Theta:
                 start, stop = spans[0][0], spans[-1][1]
                 param = nn.Parameter(block.flat[start:stop])
                 param.grad = block.grad[start:stop]
+                self._handed.append((param, param.grad))
                 groups.append({"params": [param], "role": "all" if decay else "rest"} | ({} if decay else {"weight_decay": 0.0}))
         return groups
 
@@ -197,13 +176,14 @@ class Theta:
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `tensors`, in place. Raises InputTrouble where names or shapes differ."""
         own = self.tensors()
-        for name in own.keys() ^ tensors.keys():
+        for name in sorted(own.keys() ^ tensors.keys()):
             raise InputTrouble(f"weights: {'missing' if name in own else 'unknown'} tensor {name!r}; wrong or damaged model")
         for name, place in own.items():
             if place.shape != tensors[name].shape:
                 raise InputTrouble(
                     f"weights: tensor {name!r} is {list(tensors[name].shape)}, model expects {list(place.shape)}; wrong model"
                 )
+        for name, place in own.items():
             place.copy_(tensors[name])
 
     def buffers(self) -> list[Tensor]:
@@ -211,7 +191,9 @@ class Theta:
         return list(self.model.buffers())
 
     def snapshot(self) -> list[Tensor]:
-        """A copy of theta and the buffers."""
+        """A copy of theta and the buffers. Raises InputTrouble where the module has changed: see `bind`."""
+        self.bind()
+        self._look_for_new()  # also finds what was frozen and no longer is
         return [b.flat.clone() for b in self.blocks] + [t.clone() for t in self.buffers()]
 
     def restore(self, snapshot: list[Tensor]) -> None:
@@ -226,72 +208,17 @@ class Theta:
             m.param.grad = None
 
 
-def _members(model: nn.Module) -> list[Member]:
-    owners: dict[int, list[tuple[nn.Module, str]]] = {}
-    kinds: dict[int, nn.Module] = {}
-    for module in model.modules():
-        for name, param in module._parameters.items():
-            if param is not None:
-                owners.setdefault(id(param), []).append((module, name))
-                kinds.setdefault(id(param), module)
-    members = []
-    for name, param in model.named_parameters():
-        if not param.requires_grad:
-            continue
-        if isinstance(param, nn.parameter.UninitializedParameter):
-            raise InputTrouble(f"model: parameter {name!r} is not initialised yet; call the model once before fit")
-        if param.is_sparse or param.is_complex():
-            raise InputTrouble(f"model: parameter {name!r} is {param.dtype} {param.layout}; only dense real parameters are trained")
-        module = kinds[id(param)]
-        decay = param.ndim >= 2 and not isinstance(module, _NORMS)
-        role = "embedding" if isinstance(module, nn.Embedding) else "matrix" if decay else "rest"
-        members.append(Member(name, param, owners[id(param)], role, decay))
-    last = next((m for m in reversed(members) if m.role == "matrix"), None)
-    if last is not None and any(m.role == "matrix" for m in members if m is not last):
-        last.role = "head"
-    return members
-
-
-def _by_kind(members: list[Member]) -> list[list[Member]]:
-    groups: dict[tuple[torch.device, torch.dtype], list[Member]] = {}
-    for m in members:
-        groups.setdefault((m.param.device, m.param.dtype), []).append(m)
-    return list(groups.values())
-
-
-def _lay_out(members: list[Member]) -> Block:
-    """One buffer for these parameters, decaying segments first, each tensor 64-byte aligned; values move in, strides are kept."""
-    members = sorted(members, key=lambda m: (not m.decay, ROLES.index(m.role)))  # stable: depth within a segment
-    first = members[0].param
-    unit = max(_ALIGN // first.element_size(), 1)
-    position, segments = 0, []
-    for m in members:
-        if not segments or segments[-1][:2] != [m.role, m.decay]:
-            segments.append([m.role, m.decay, position, position])
-        m.start = position
-        position += -(-m.param.numel() // unit) * unit
-        segments[-1][3] = position
-    flat = torch.zeros(position, dtype=first.dtype, device=first.device)
-    grad = torch.zeros_like(flat)
-    for m in members:
-        m.view, m.grad = _window(flat, m), _window(grad, m)
-        m.view.copy_(m.param.detach())
-        m.param.data = m.view
-        m.param.grad = m.grad
-    return Block(flat, grad, members, [(r, d, a, b) for r, d, a, b in segments])
-
-
-def _window(flat: Tensor, m: Member) -> Tensor:
-    """The view of one parameter with its author's strides. `.data` gives it a version counter of its own (see `gather`)."""
-    p = m.param
-    dense = p.numel() == 0 or torch.ops.aten.is_non_overlapping_and_dense(p.detach())
-    strides = p.stride() if dense else torch.empty(p.shape, device="meta").stride()
-    return flat.as_strided(p.shape, strides, m.start).data
+def _check_kind(m: Member, now: Tensor) -> None:
+    if now.dtype != m.view.dtype or now.device != m.view.device or now.shape != m.view.shape:
+        raise InputTrouble(
+            f"model: parameter {m.name!r} became {now.dtype} {tuple(now.shape)} on {now.device} while training "
+            f"(was {m.view.dtype} {tuple(m.view.shape)} on {m.view.device}); convert the model before fit"
+        )
 
 
 def _state_slices(update: Any, theta: Theta, m: Member) -> Iterator[Tensor]:
     """The part of each flat state tensor of an update that belongs to one parameter."""
-    block = next(b for b in theta.blocks if m in b.members)
+    block = theta._block(m)
     size = m.param.numel()
     for group in update.param_groups:
         for param in group["params"]:

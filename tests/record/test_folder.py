@@ -198,3 +198,30 @@ def test_waiting_is_not_part_of_a_lock(tmp_path):
         with pytest.raises(CheckpointTrouble), folder.lock(tmp_path):
             pass
         assert time.perf_counter() - start < 1.0
+
+
+def test_a_begun_run_is_complete_from_the_first_instant_it_can_be_seen(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    seen: list[list[str]] = []
+
+    def fill(new: Path) -> None:
+        settings.write(new, {"task": "images"})
+        seen.append([p.name for p in runs.iterdir() if not p.name.startswith(".")])
+
+    first, second = folder.begin(runs, "images", None, fill), folder.begin(runs, "images", None, fill)
+    assert seen == [[], ["images-001"]]
+    assert [first.name, second.name] == ["images-001", "images-002"]
+    assert settings.read(first)["task"] == "images"
+    with pytest.raises(InputTrouble, match="exists"):
+        folder.begin(runs, "images", "images-001", fill)
+    assert sorted(p.name for p in runs.iterdir()) == ["images-001", "images-002"]
+
+
+def test_a_run_that_could_not_be_filled_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fill(new: Path) -> None:
+        (new / "half").write_text("x")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.begin(tmp_path, "images", "x", fill)
+    assert list(tmp_path.iterdir()) == []

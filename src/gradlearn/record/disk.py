@@ -177,6 +177,19 @@ def put(tmp: Path, final: Path) -> None:
         remove(old)
 
 
+def put_new(tmp: Path, final: Path) -> None:
+    """Make the filled folder `tmp` appear as `final`, durably, if that name is free; raises FileExistsError if not."""
+    with contextlib.suppress(OSError):  # a file system without modes
+        os.chmod(tmp, stat.S_IMODE(os.stat(tmp.parent).st_mode))
+    sync_folder(tmp)
+    try:
+        rename(tmp, final)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            raise FileExistsError(errno.EEXIST, "name is taken", str(final)) from error
+        raise
+
+
 def aside(path: Path) -> Path:
     """Where the former `path` waits while it is replaced."""
     return path.with_name(path.name + ".old")

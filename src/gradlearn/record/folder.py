@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gradlearn.errors import CheckpointTrouble, InputTrouble, ResourceTrouble, nearest, printable
@@ -28,11 +28,59 @@ def create(runs: Path, task: str, name: str | None = None) -> Path:
 
     Raises InputTrouble for a name that is taken or cannot be one, ResourceTrouble if the disk refuses.
     """
-    try:
-        for folder in reversed([runs, *runs.parents]):
-            if not folder.is_dir() and not disk.make_folder(folder) and not folder.is_dir():
-                raise InputTrouble(f"{printable(folder)}: is not a folder; choose another with --runs DIR")
+    with _refusals(runs):
+        _parents(runs)
         return _numbered(runs, task) if name is None else _named(runs, name)
+
+
+def begin(runs: Path, task: str, name: str | None, fill: Callable[[Path], None]) -> Path:
+    """As `create`, but the folder appears with what `fill` writes into it: whoever sees it can resume it.
+
+    It is made under a hidden name first; a process killed before the rename leaves no run.
+    """
+    with _refusals(runs):
+        _parents(runs)
+        if name is not None:
+            check_name(runs, name)
+        tmp = disk.spare(runs, "tmp", name or task)
+        disk.make_private(tmp)
+        try:
+            fill(tmp)
+            return _appear(tmp, runs, task, name)
+        except BaseException:
+            disk.remove(tmp)
+            raise
+
+
+def _appear(tmp: Path, runs: Path, task: str, name: str | None) -> Path:
+    """Give the filled folder its name: the next free number, if a name was not asked for."""
+    number = _last(runs, task) + 1
+    while True:
+        folder = runs / (name or f"{task}-{number:03d}")
+        if name is not None and folder.is_dir() and not os.listdir(folder):
+            disk.remove(folder)
+        try:
+            disk.put_new(tmp, folder)
+        except FileExistsError:
+            if name is not None:
+                raise _taken(folder) from None
+            number += 1
+            continue
+        return folder
+
+
+def _parents(runs: Path) -> None:
+    for folder in reversed([runs, *runs.parents]):
+        if not folder.is_dir() and not disk.make_folder(folder) and not folder.is_dir():
+            raise InputTrouble(f"{printable(folder)}: is not a folder; choose another with --runs DIR")
+
+
+@contextlib.contextmanager
+def _refusals(runs: Path) -> Iterator[None]:
+    try:
+        yield
+    except (InputTrouble, ResourceTrouble):
+        raise
     except OSError as error:
         what = f"cannot make a run folder ({disk.why(error)}); choose another with --runs DIR"
         raise ResourceTrouble(f"{printable(runs)}: {what}") from error
@@ -99,21 +147,36 @@ def _started(folder: Path) -> bool:
 
 
 def _numbered(runs: Path, task: str) -> Path:
-    pattern = re.compile(re.escape(task) + r"-(\d{3,9})")
-    taken = [int(match[1]) for name in os.listdir(runs) if (match := pattern.fullmatch(name))]
-    number = max(taken, default=0) + 1
+    number = _last(runs, task) + 1
     while not disk.make_folder(runs / f"{task}-{number:03d}"):
         number += 1
     return runs / f"{task}-{number:03d}"
 
 
+def _last(runs: Path, task: str) -> int:
+    """The highest number that a run of this task has, 0 without any."""
+    pattern = re.compile(re.escape(task) + r"-(\d{3,9})")
+    return max((int(match[1]) for name in os.listdir(runs) if (match := pattern.fullmatch(name))), default=0)
+
+
 def _named(runs: Path, name: str) -> Path:
+    folder = check_name(runs, name)
+    disk.make_folder(folder)
+    return folder
+
+
+def _taken(folder: Path) -> InputTrouble:
+    return InputTrouble(f"{folder}: exists; choose another --name or resume it with: gradlearn resume {folder}")
+
+
+def check_name(runs: Path, name: str) -> Path:
+    """RUNS/name, if that can be the name of a new run. Raises InputTrouble."""
     if not 0 < len(name.encode()) <= 200 or not name.isprintable() or name[0] in ".-" or set(name) & set("/\\"):
         what = "no slash, no control character, no dot or dash in front"
         raise InputTrouble(f"--name '{printable(name)}': cannot be a name; {what}")
     folder = runs / name
-    if not disk.make_folder(folder) and (not folder.is_dir() or os.listdir(folder)):
-        raise InputTrouble(f"{folder}: exists; choose another --name or resume it with: gradlearn resume {folder}")
+    if os.path.lexists(folder) and (not folder.is_dir() or os.listdir(folder)):
+        raise _taken(folder)
     return folder
 
 
