@@ -39,6 +39,7 @@ figures: .venv/made-dev
 
 bench-%: .venv/made-all
 	$(BIN)/python benchmarks/$*.py $(ARGS)
+	$(BIN)/python docs/figures.py
 
 peers: .venv/made-all
 	benchmarks/peers.sh

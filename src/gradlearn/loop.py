@@ -164,48 +164,58 @@ def train(
     `clock` is asked after every step whether the time left asks for another end. The caller may stop iterating at any time; the
     state is then as after the last step yielded. A checkpoint is written on the way, at the end, and when `interrupted` is set.
     """
-    d = descent
-    theta, history, cadence = d.theta, d.history, d.cadence
+    d, model = descent, descent.theta.model
     saved = start = time.perf_counter()
     spent = d.seconds
-    modes = _modes(theta.model)
-    theta.model.train()
+    modes = _modes(model)
+    model.train()
     try:
         while d.t < d.controls.end and d.controls.stop < 0 and not d.interrupted:
-            begin = time.perf_counter()
-            if not d.ring or (d.t % cadence.snapshot == 0 and d.ring[-1].t != d.t):
-                d.remember()
-            now = d.now()
-            batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
-            step = take(theta, batch, d.objective, d.gradient, d.update, d.rate, d.average, now, d.controls, len(d.data), begin)
-            if not step.applied:
-                d.clean_buffers()
-            d.t += 1
-            d.seen += step.n
-            history.add(step)
+            step = _advance(d)
             if record is not None:
                 record.step(step)
             _watch(d, step, record)
             d.seconds = spent + time.perf_counter() - start
             _obey_clock(d, clock, record)
-            if cadence.score and d.t % cadence.score == 0 and d.t < d.controls.end:
-                score(d, record)
+            if d.cadence.score and d.t % d.cadence.score == 0 and d.t < d.controls.end:
+                score(d, record, "valid", d.valid)
             yield step
             if record is not None and _save_due(d, saved):
                 save(d, record)
                 saved = time.perf_counter()
-        if d.controls.stop >= 0 and not d.finite():
-            d.rewind(0)
-        if not d.interrupted:
-            score(d, record)
-            score(d, record, "test", d.test)
-        if record is not None:
-            save(d, record)
+        _conclude(d, record)
     finally:
         for module, mode in modes:
             module.training = mode
         if record is not None:
             record.close()
+
+
+def _advance(d: Descent) -> Step:
+    """The next step of the equation; a snapshot before it where one is due."""
+    begin = time.perf_counter()
+    if not d.ring or (d.t % d.cadence.snapshot == 0 and d.ring[-1].t != d.t):
+        d.remember()
+    now = d.now()
+    batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
+    step = take(d.theta, batch, d.objective, d.gradient, d.update, d.rate, d.average, now, d.controls, len(d.data), begin)
+    if not step.applied:
+        d.clean_buffers()
+    d.t += 1
+    d.seen += step.n
+    d.history.add(step)
+    return step
+
+
+def _conclude(d: Descent, record: Recorder | None) -> None:
+    """After the last step: scores that a process that is gone has not taken yet, and the last checkpoint."""
+    if d.controls.stop >= 0 and not d.finite():
+        d.rewind(0)
+    for split, data in (("valid", d.valid), ("test", d.test)):
+        if not d.interrupted and not any(t == d.t and name == split for t, name, _ in d.history.scores):
+            score(d, record, split, data)
+    if record is not None:
+        save(d, record)
 
 
 def _watch(d: Descent, step: Step, record: Recorder | None) -> None:
@@ -260,9 +270,8 @@ def _save_due(d: Descent, saved: float) -> bool:
     return time.perf_counter() - saved > d.cadence.save_seconds
 
 
-def score(d: Descent, record: Recorder | None = None, split: str = "valid", data: Data | None = None) -> Score | None:
+def score(d: Descent, record: Recorder | None, split: str, data: Data | None) -> Score | None:
     """Score the shown weights; leaves weights, buffers, modes and random state bitwise as found. None without data."""
-    data = d.valid if split == "valid" else data
     if data is None or len(data) == 0:
         return None
     start = time.perf_counter()

@@ -77,7 +77,8 @@ def check_names(plan: Plan) -> None:
     Raises:
         InputTrouble: naming the nearest known one.
     """
-    usual = {"adamw": "update", "ema": "average", "backprop": "gradient", "warmup": "rate", "linear": "rate", "shuffle": "batches"}
+    usual = {"adamw": "update", "ema": "average", "backprop": "gradient", "warmup": "rate", "linear": "rate"}
+    usual |= {"shuffle": "batches", "convnet": "models"}
     kinds = {kind: choice for choice, kind in PLUGGED.items()} | {"rate": "rate"}
     used = {name: kind for name, kind in usual.items() if kinds[kind] not in plan}
     for choice, kind in PLUGGED.items():

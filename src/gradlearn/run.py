@@ -126,7 +126,7 @@ def _remedies(plan: Plan) -> list[Any]:
 def measure(d: Descent, seconds: float) -> float:
     """Median seconds of one step, from steps on this very model and data for so long; everything is bitwise as found afterwards.
 
-    At least five steps are taken, the first two do not count.
+    At least three steps are taken, the first does not count.
     """
     end, t, seen, average = d.controls.end, d.t, d.seen, d.average
     d.remember()
@@ -136,7 +136,7 @@ def measure(d: Descent, seconds: float) -> float:
     modes = [(m, m.training) for m in d.theta.model.modules()]
     d.theta.model.train()
     with chance.preserved():
-        while len(times) < 5 or (time.perf_counter() - start < seconds and len(times) < 2000):
+        while len(times) < 3 or (time.perf_counter() - start < seconds and len(times) < 2000):
             begin = time.perf_counter()
             batch = d.data(d.batches(d.now()), chance.key(d.seed, "batch", d.t))
             take(d.theta, batch, d.objective, d.gradient, d.update, d.rate, average, d.now(), d.controls, len(d.data))
@@ -147,7 +147,7 @@ def measure(d: Descent, seconds: float) -> float:
     d.t, d.seen, d.controls.end = t, seen, end
     d.rewind(0)
     d.ring.clear()
-    times = sorted(times[2:])
+    times = sorted(times[1:])
     return times[len(times) // 2]
 
 

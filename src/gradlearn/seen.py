@@ -23,7 +23,8 @@ def write_pictures(task: Images, d: Descent, record: Record) -> None:
     """Write all of it from the test pictures (the validation pictures where there are none); the model is in evaluation mode."""
     split, data = ("test", d.test) if d.test is not None and len(d.test) else ("valid", d.valid)
     assert data is not None, "a run of pictures has validation data"
-    logp, labels = task.outputs(d.theta.model, data)
+    scored = task.scored if task.scored is not None and task.scored[0] is data else None
+    logp, labels = scored[1:] if scored else task.outputs(d.theta.model, data)
     guess = logp.argmax(1)
     names = list(task.pictures.classes)
     matrix = torch.zeros(len(names), len(names), dtype=torch.int64)

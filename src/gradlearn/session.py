@@ -44,7 +44,7 @@ from gradlearn.tasks.images import Images, prepare
 
 Say = Callable[[str], None]
 USUAL = 32  # width of the network that the first measurement is made with
-ENDING = 1.0  # seconds for pictures, report and the end of the process
+ENDING = 1.2  # seconds for pictures, report and the end of the process
 
 
 def begin(
@@ -193,7 +193,7 @@ def _pace(task: Images, plan: Plan, left: float) -> float:
     paces: dict[int, float] = {}
     for threads in [plan["threads"]] if "threads" in plan else [1, _cores()]:
         torch.set_num_threads(threads)
-        paces[threads] = min(measure(d, min(0.75, 0.01 * left)) for _ in range(2))
+        paces[threads] = min(measure(d, min(0.75, 0.005 * left)) for _ in range(1 if left < 40 else 2))
     best = min(paces, key=lambda k: paces[k])
     told = ", ".join(f"{1e3 * v:.3g} ms a step with {k}" for k, v in paces.items())
     torch.set_num_threads(plan.choose("threads", best, told, "measured"))

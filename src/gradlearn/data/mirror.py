@@ -14,9 +14,9 @@ import numpy as np
 SIDE = 16
 
 
-def mirror_ratio(pixels: np.ndarray, labels: np.ndarray, classes: int) -> float | None:
-    """r for pixels (n, h, w, c) uint8 and labels (n,); None where the classifier is no better than chance: r would say nothing."""
-    x, y = shrunk(pixels), labels
+def mirror_ratio(x: np.ndarray, labels: np.ndarray, classes: int) -> float | None:
+    """r for `shrunk` pictures (n, h, w, c) and labels (n,); None where the classifier is no better than chance."""
+    y = labels
     fit, held = np.arange(len(x)) % 2 == 0, np.arange(len(x)) % 2 == 1
     if held.sum() < 20:
         return None

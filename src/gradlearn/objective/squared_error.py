@@ -2,8 +2,8 @@
 
     total_i = sum_j (output_ij - target_ij)^2,   count_i = number of outputs
 
-The loss of regression with noise of one size; Legendre 1805. Shapes (n,) and (n, 1) are aligned; any other difference between
-output and target is refused, because it would broadcast into something else.
+The loss of regression with noise of one size; Legendre 1805. Shapes that differ by axes of length 1, as (n,) and (n, 1) do,
+are aligned; any other difference between output and target is refused, because it would broadcast into something else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SquaredError:
 
 
 def align(output: Tensor, target: Tensor) -> Tensor:
-    """The target in the output's shape, where they differ by axes of length 1 only; InputTrouble where they would broadcast wrongly."""
+    """The target in the output's shape if they differ by axes of length 1; InputTrouble where they would broadcast wrongly."""
     if output.shape == target.shape:
         return target
     wide, other = ([k for k in t.shape[1:] if k != 1] for t in (output, target))

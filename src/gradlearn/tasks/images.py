@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradlearn.data.augment import shift_mirror
-from gradlearn.data.mirror import mirror_ratio
+from gradlearn.data.mirror import mirror_ratio, shrunk
 from gradlearn.data.stored import take
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
@@ -75,6 +75,7 @@ class Images:
         self.pictures, self.plan = pictures, plan
         self.shape = tuple(int(k) for k in pictures.pixels.shape[1:])
         self.loss = None
+        self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
 
     def choose(self) -> None:
         """Model, loss and update: what does not depend on the length of the run."""
@@ -124,7 +125,8 @@ class Images:
     def _mirror(self, epochs: float) -> tuple[bool, str]:
         rows = self.pictures.split["train"]
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), 6000)).astype(np.int64)]
-        ratio = mirror_ratio(take(self.pictures.pixels, rows), self.pictures.labels[rows], len(self.pictures.classes))
+        small = np.concatenate([shrunk(take(self.pictures.pixels, part)) for part in np.array_split(rows, len(rows) // 200 + 1)])
+        ratio = mirror_ratio(small, self.pictures.labels[rows], len(self.pictures.classes))
         if ratio is None:
             colour = self.shape[2] == 3
             return colour, "a linear classifier could not tell; colour pictures are mirrored, grey ones are not"
@@ -160,7 +162,7 @@ class Images:
         calibrate(model, self.data("train"))
         return model.to(memory_format=torch.channels_last)
 
-    def data(self, split: str) -> Data:
+    def data(self, split: str) -> PictureData:
         """Pictures of one split; only those of training are augmented."""
         train = split == "train"
         return PictureData(
@@ -183,6 +185,7 @@ class Images:
     def score(self, model: nn.Module, data: Data) -> Score:
         """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean."""
         logp, labels = self.outputs(model, data)
+        self.scored = (data, logp, labels)
         accuracy = (logp.argmax(1) == labels).double().mean().item()
         losses = F.nll_loss(logp, labels, reduction="none").double()
         error = losses.std(correction=0).item() / max(len(losses), 1) ** 0.5
@@ -228,9 +231,10 @@ def rebuild(card: Mapping[str, Any]) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
-def calibrate(model: nn.Module, data: Data, most: int = 4096) -> None:
-    """Tell the model the scale of its input, from training pictures evenly spread over the data."""
-    rows = torch.linspace(0, len(data) - 1, min(len(data), most)).long()
+def calibrate(model: nn.Module, data: PictureData, most: int = 1 << 22) -> None:
+    """Tell the model the scale of its input, from training pictures evenly spread over the data, `most` bytes of them."""
+    pixels = math.prod(data.pictures.pixels.shape[1:])
+    rows = torch.linspace(0, len(data) - 1, min(len(data), max(most // pixels, 64))).long()
     from gradlearn.models.convnet import calibrate as set_scale
 
     set_scale(model, data(rows, -1).x)  # type: ignore[arg-type]

@@ -54,8 +54,12 @@ class AdamW(Light, torch.optim.AdamW):
 
     def update(self) -> None:
         """One fused pass for each group."""
-        if not all(group["fused"] for group in self.param_groups):
-            return super().update()
+        if all(group["fused"] for group in self.param_groups):
+            self._fused()
+        else:
+            super().update()
+
+    def _fused(self) -> None:
         moving = [self.moving(group) for group in self.param_groups]
         states = [[self.state[p] or self._begin(p) for p in params] for params in moving]  # a group may have come later
         every = [s["step"] for group in states for s in group]
@@ -66,7 +70,7 @@ class AdamW(Light, torch.optim.AdamW):
                 continue
             torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
                 params,
-                [p.grad for p in params],
+                [p.grad for p in params if p.grad is not None],
                 [s["exp_avg"] for s in own],
                 [s["exp_avg_sq"] for s in own],
                 [],

@@ -1,0 +1,58 @@
+"""Every example runs, and the number it prints is what it should be."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def play(capsys: pytest.CaptureFixture[str]):
+    def run(name: str) -> str:
+        state = torch.get_rng_state()
+        try:
+            runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        finally:
+            torch.set_rng_state(state)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_equation_finds_the_line(play):
+    slope, offset = map(float, re.search(r"y = (\S+) x (\S+)", play("01_equation")).groups())
+    assert slope == pytest.approx(3, abs=0.05)
+    assert offset == pytest.approx(-1, abs=0.05)
+
+
+def test_a_module_learns_digits(play):
+    assert float(re.search(r"never seen: (\S+)", play("02_fit_module"))[1]) > 0.9
+
+
+def test_the_loop_ends_when_its_owner_says(play):
+    text = play("03_loop")
+    assert int(re.search(r"ended after (\d+) of 5000", text)[1]) < 5000
+    assert float(re.search(r"squared error: (\S+)", text)[1]) < 0.002
+
+
+def test_three_batches_take_the_same_passes_in_as_many_steps(play):
+    text = play("04_three_batches")
+    rows = {
+        name.strip(): (int(n), float(loss)) for name, n, loss in re.findall(r"^(.+?) +(\d+) steps +loss (\S+)$", text, re.MULTILINE)
+    }
+    assert [rows[k][0] for k in ("full batch", "mini-batch", "single")] == [5, 100, 3200]
+    assert rows["full batch"][1] < 1.0
+    assert rows["mini-batch"][1] < 0.02
+    assert rows["single"][1] < 0.02
+
+
+def test_every_example_is_tested():
+    text = Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert f'play("{path.stem}")' in text, path.name
