@@ -1,7 +1,8 @@
 # make demo       trains on the embedded digits        (ARGS="--time 60s" adds options)
 # make test       every check there is
 # make docs       the documentation as a site: site/index.html
-# make figures    writes the tables of README.md and docs/ from benchmarks/results/, and plays recorded sessions again
+# make figures    writes the tables of README.md and docs/ from benchmarks/results/
+# make sessions   plays what README.md and docs/ show, and writes down what came: minutes
 # make bench-X    runs benchmarks/X.py                 (ARGS="--quick" for a smoke run);  make peers: their environments
 # make format     rewrites the code as `make test` wants it
 # make clean      removes what was made here, runs/ excepted
@@ -13,7 +14,7 @@ BIN := .venv/bin
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help demo test lint docs figures peers format clean
+.PHONY: help demo test lint docs figures sessions peers format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,7 +36,9 @@ docs: .venv/made-dev
 
 figures: .venv/made-dev
 	$(BIN)/python docs/figures.py
-	$(BIN)/python docs/sessions.py
+
+sessions: .venv/made-dev
+	$(BIN)/python docs/sessions.py $(ARGS)
 
 bench-%: .venv/made-all
 	$(BIN)/python benchmarks/$*.py $(ARGS)

@@ -98,8 +98,8 @@ class Session:
 
 
 def wrapped(line: str) -> list[str]:
-    """A line as a terminal of `WIDTH` columns shows it, cut between words; JSON stays whole."""
-    return [line] if len(line) <= WIDTH or line.startswith("{") else textwrap.wrap(line, WIDTH)
+    """Sentences as a terminal of `WIDTH` columns shows them, cut between words; JSON and rows of a table stay whole."""
+    return [line] if len(line) <= WIDTH or line.startswith("{") or "  " in line else textwrap.wrap(line, WIDTH)
 
 
 def main() -> None:

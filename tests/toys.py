@@ -281,6 +281,23 @@ class Line(Toy):
         return Losses(error.square().sum(1), torch.ones(len(error)))
 
 
+class Poisoned:
+    """Data that is not a number at some steps, or in some examples."""
+
+    def __init__(self, data: Data, seed: int = 0, steps: tuple[int, ...] = (), examples: tuple[int, ...] = ()) -> None:
+        self.data, self.draws = data, {chance.key(seed, "batch", t) for t in steps}
+        self.examples = torch.tensor(examples, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __call__(self, index: Tensor, draw: int) -> Batch:
+        batch = self.data(index, draw)
+        bad = torch.isin(index, self.examples)
+        x = torch.where(bad[:, None], float("nan"), batch.x)
+        return batch._replace(x=x * float("nan") if draw in self.draws else x)
+
+
 TOYS = (Pictures, Boxes, Tokens, Policy, Circuit)
 
 

@@ -123,10 +123,14 @@ class Descent:
         return Now(self.t, self.controls.end, self.seen, self.seed, self.round)
 
     def finite(self) -> bool:
-        """Whether every number of the state is one: theta, running statistics, update, average."""
-        state = [b.flat for b in self.theta.blocks] + self.theta.buffers()
+        """Whether every number of the state is one: theta, running statistics, update, average; an infinite mask is meant so."""
+        buffers = self.theta.buffers()
+        kept = self.ring[-1].theta[len(self.theta.blocks) :] if self.ring else buffers
+        state = [b.flat for b in self.theta.blocks] + [b for b, k in zip(buffers, kept, strict=True) if torch.isfinite(k).all()]
         state += [*pack(self.update)[0].values(), *self.average.state().values()]
-        return all(bool(torch.isfinite(t).all()) for t in state if t.is_floating_point())
+        norms = [torch.linalg.vector_norm(t).double().cpu() for t in state if t.is_floating_point()]
+        total = torch.stack(norms).sum().item()
+        return total - total == 0.0
 
     def remember(self) -> None:
         """Take a snapshot, if there is nothing in it that nobody would come back to; the oldest falls out of the ring."""
@@ -212,7 +216,7 @@ def _conclude(d: Descent, record: Recorder | None) -> None:
     if d.controls.stop >= 0 and not d.finite():
         d.rewind(0)
     for split, data in (("valid", d.valid), ("test", d.test)):
-        if not d.interrupted and not any(t == d.t and name == split for t, name, _ in d.history.scores):
+        if (d.t >= d.controls.end or not d.interrupted) and not any(t == d.t and name == split for t, name, _ in d.history.scores):
             score(d, record, split, data)
     if record is not None:
         save(d, record)
@@ -292,8 +296,8 @@ def keep_shown(d: Descent) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside: evaluation mode and no gradients; afterwards each module's own mode and the random state as before."""
-    modes = _modes(model)
+    """Inside: evaluation mode and no gradients; afterwards modes, buffers and the random state are as before."""
+    modes, kept = _modes(model), {name: b.clone() for name, b in model.named_buffers()}
     with chance.preserved(), torch.no_grad():
         model.eval()
         try:
@@ -301,6 +305,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         finally:
             for module, mode in modes:
                 module.training = mode
+            for name, buffer in model.named_buffers():
+                if name in kept:
+                    buffer.copy_(kept[name])
 
 
 def _modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
@@ -311,7 +318,8 @@ def save(d: Descent, record: Recorder) -> bool:
     """Write a checkpoint of the whole state. False: it could not be written, and the run goes on."""
     tensors, groups = pack(d.update)
     ring = {f"{i}.{k}": v for i, s in enumerate(d.ring) for k, v in _snapshot_tensors(s).items()}
-    parts = {"model": d.theta.tensors(), "update": tensors, "average": d.average.state(), "task": {}, "ring": ring}
+    parts = {"model": d.theta.tensors(), "update": tensors, "average": d.average.state(), "ring": ring}
+    parts["task"] = {f"buffer.{name}": b for name, b in d.theta.transient().items()}
     state = {
         "t": d.t,
         "seen": d.seen,
@@ -334,6 +342,8 @@ def restore(d: Descent, parts: Mapping[str, Mapping[str, Tensor]], state: Mappin
     d.theta.load(parts["model"])
     unpack(d.update, dict(parts["update"]), state["groups"])
     d.average.load(parts["average"])
+    for name, buffer in d.theta.transient().items():
+        buffer.copy_(parts["task"][f"buffer.{name}"])
     d.t, d.seen, d.round, d.seconds = state["t"], state["seen"], state["round"], state["seconds"]
     for name, value in state["controls"].items():
         setattr(d.controls, name, value)

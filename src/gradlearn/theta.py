@@ -173,6 +173,11 @@ class Theta:
                 out[name] = tensor.detach()
         return out
 
+    def transient(self) -> dict[str, Tensor]:
+        """Buffers that are not in the state dict, and are state all the same."""
+        saved = self.model.state_dict(keep_vars=True).keys()
+        return {name: b for name, b in self.model.named_buffers() if name not in saved}
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `tensors`, in place. Raises InputTrouble where names or shapes differ."""
         own = self.tensors()

@@ -135,6 +135,23 @@ def test_mixed_precisions_are_averaged_too(name: str):
         assert all(b.flat.isfinite().all() for b in theta.blocks)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_infinite_buffer_is_meant_so(name: str):
+    """A causal mask is -inf where it masks: the mean of -inf and -inf would be NaN."""
+    model = network()
+    model.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+    theta = Theta(model)
+    average = find("average", name)(theta)
+    for t in range(5):
+        with torch.no_grad():
+            model[0].weight.add_(1.0)
+        average.see(theta)
+    with average.shown(theta):
+        assert model.mask.tolist() == [0.0, float("-inf")]
+        assert all(b.flat.isfinite().all() for b in theta.blocks)
+    assert model.mask.tolist() == [0.0, float("-inf")]
+
+
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.99])
 def test_ema_is_the_slow_loop(decay: float, every: int):

@@ -33,7 +33,8 @@ class Ema:
             raise InputTrouble(f"--ema.decay {decay}: must be in (0, 1)")
         self.decay, self.every = decay, max(every, 1)
         self.steps = 0
-        self.mean = [t.clone() for t in _sources(theta)]
+        self._numbers = [t.is_floating_point() and bool(torch.isfinite(t).all()) for t in theta.buffers()]  # not an infinite mask
+        self.mean = [t.clone() for t in self._sources(theta)]
 
     def see(self, theta: Theta) -> None:
         """Take in theta after a step."""
@@ -42,19 +43,18 @@ class Ema:
             return
         k = self.steps // self.every
         weight = 1.0 - min(self.decay, (1 + k) / (10 + k))
-        torch._foreach_lerp_(self.mean, _sources(theta), weight)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(self.mean, self._sources(theta), weight)  # pyright: ignore[reportPrivateImportUsage]
 
     @contextmanager
     def shown(self, theta: Theta) -> Iterator[None]:
         """Inside, the model holds the average; afterwards it is bitwise as before."""
-        sources = _sources(theta)
-        own = [t.clone() for t in sources]
-        for place, value in zip(sources, self.mean, strict=True):
+        own = [t.clone() for t in self._sources(theta)]
+        for place, value in zip(self._sources(theta), self.mean, strict=True):
             place.copy_(value)
         try:
             yield
         finally:
-            for place, value in zip(sources, own, strict=True):
+            for place, value in zip(self._sources(theta), own, strict=True):  # a module may have put new buffers there
                 place.copy_(value)
 
     def state(self) -> dict[str, Tensor]:
@@ -67,7 +67,6 @@ class Ema:
             place.copy_(state[f"mean.{i}"])
         self.steps = int(state["steps"])
 
-
-def _sources(theta: Theta) -> list[Tensor]:
-    """What is averaged: the vector, and the running statistics of floating type."""
-    return [b.flat for b in theta.blocks] + [t for t in theta.buffers() if t.is_floating_point()]
+    def _sources(self, theta: Theta) -> list[Tensor]:
+        """What is averaged: the vector, and the running statistics of floating type."""
+        return [b.flat for b in theta.blocks] + [t for t, number in zip(theta.buffers(), self._numbers, strict=True) if number]
