@@ -1,5 +1,5 @@
 # make demo       trains on the embedded digits        (ARGS="--time 60s" adds options)
-# make test       every check there is
+# make test       every check there is                 (ARGS="-n 0 -x -k checkpoint" goes to pytest)
 # make docs       the documentation as a site: site/index.html
 # make figures    writes the tables of README.md and docs/ from benchmarks/results/
 # make sessions   plays what README.md and docs/ show, and writes down what came: minutes
@@ -24,7 +24,7 @@ demo: .venv/made-all
 	$(BIN)/gradlearn train images $(ARGS)
 
 test: lint docs
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 $(ARGS)
 
 lint: .venv/made-dev
 	$(BIN)/ruff check .

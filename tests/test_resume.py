@@ -276,6 +276,23 @@ def test_fit_resumes_after_a_kill(runs: Path):
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
 
 
+def test_a_resume_takes_over_every_option(runs: Path):
+    """Also those of the loss, and those that TOML knows as lists only."""
+    settings: dict[str, Any] = {
+        "steps": 12, "cross_entropy__label_smoothing": 0.2, "adamw__betas": (0.8, 0.9), "rate": "cosine", "backprop__part": 7,
+    }  # fmt: skip
+    model, other = module(), module()
+    fit(model, run=runs / "whole", **settings)
+
+    def ask(d: Descent, step: Any) -> None:
+        if step.t == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    fit(module(), run=runs / "broken", show=ask, **settings)
+    fit(other, resume=runs / "broken", adamw__betas=(0.8, 0.9))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
 def test_a_resume_with_another_choice_is_refused(runs: Path):
     fit(module(), steps=4, run=runs / "a")
     with pytest.raises(InputTrouble, match=r"fit: steps=5, but the run in .*a has 4; leave it out to resume"):

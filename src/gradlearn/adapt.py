@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gradlearn import chance
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find, names
+from gradlearn.objective.cross_entropy import count_of
 from gradlearn.objective.squared_error import align
 from gradlearn.symbols import Batch, Data, Losses
 
@@ -76,11 +77,12 @@ class Items:
     def __call__(self, index: Tensor, draw: int) -> Batch:
         """Items of these indices, stacked."""
         with chance.preserved(), _seeded(draw):
-            items = [self.dataset[i] for i in index.tolist()]
-        batch = self.collate(items)
+            batch = self.collate([self.dataset[i] for i in index.tolist()])
         if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
             raise InputTrouble(f"data: an item of {type(self.dataset).__name__} is not a pair (x, y); return two values")
-        return Batch(to_tensors(batch[0]), to_tensors(batch[1]), index, draw)
+        # torch's collate makes a list of several inputs
+        x, y = (tuple(v) if isinstance(v, list) and v and isinstance(v[0], Tensor) else v for v in batch)
+        return Batch(to_tensors(x), to_tensors(y), index, draw)
 
 
 class OnDevice:
@@ -122,14 +124,14 @@ def to_data(data: Any) -> Data:
         return Examples(data[0], data[1])
     if isinstance(data, dict) and {"x", "y"} <= data.keys():
         return Examples(data["x"], data["y"])
+    if isinstance(getattr(data, "dataset", data), torch.utils.data.IterableDataset):
+        raise InputTrouble("data: an IterableDataset has no length; give a Dataset with __len__ and __getitem__, or arrays")
     if isinstance(data, torch.utils.data.DataLoader):  # its data and its collate; the batches are ours
         return Items(data.dataset, data.collate_fn)
     if isinstance(data, torch.utils.data.TensorDataset):
         if len(data.tensors) != 2:
             raise InputTrouble(f"data: a TensorDataset of {len(data.tensors)} tensors; give one of (x, y)")
         return Examples(*data.tensors)
-    if isinstance(data, torch.utils.data.IterableDataset):
-        raise InputTrouble("data: an IterableDataset has no length; give a Dataset with __len__ and __getitem__, or arrays")
     if isinstance(data, torch.utils.data.Dataset):
         return Items(data)
     if isinstance(data, Data):
@@ -205,19 +207,21 @@ class _seeded:
         random.setstate(self.kept[1])
 
 
-def loss_of(loss: str | Callable[..., Any], class_weight: Any = None, ignore: int | None = -100) -> LossOf:
-    """A loss per example from a name, a torch loss module, or a callable (output, target).
+def loss_of(
+    loss: str | Callable[..., Any], class_weight: Any = None, ignore: int | None = -100, options: Mapping[str, Any] | None = None
+) -> LossOf:
+    """A loss per example from a name (with the options of that plug-in), a torch loss module, or a callable (output, target).
 
     Raises:
         InputTrouble: an unknown name, or class weights for a loss that has none.
     """
-    if isinstance(loss, nn.CrossEntropyLoss):
+    if isinstance(loss, nn.CrossEntropyLoss) and loss.reduction != "sum":
         weight = loss.weight if class_weight is None else class_weight
         return find("objective", "cross_entropy")(
             label_smoothing=loss.label_smoothing, class_weight=weight, ignore=loss.ignore_index
         )
     if loss in ("cross_entropy", nn.functional.cross_entropy):
-        return find("objective", "cross_entropy")(class_weight=class_weight, ignore=ignore)
+        return find("objective", "cross_entropy")(class_weight=class_weight, ignore=ignore, **(options or {}))
     if class_weight is not None:
         raise InputTrouble("class_weight: only the cross_entropy loss has classes; leave it out")
     if isinstance(loss, str):
@@ -226,8 +230,8 @@ def loss_of(loss: str | Callable[..., Any], class_weight: Any = None, ignore: in
             from gradlearn.errors import nearest
 
             raise InputTrouble(f"loss {loss!r} is not known{nearest(loss, known)}")
-        return find("objective", SHORT.get(loss, loss))()
-    if isinstance(loss, (nn.MSELoss,)) or loss is nn.functional.mse_loss:
+        return find("objective", SHORT.get(loss, loss))(**(options or {}))
+    if (isinstance(loss, nn.MSELoss) and loss.reduction != "sum") or loss is nn.functional.mse_loss:
         return find("objective", "squared_error")()
     if isinstance(loss, nn.Module) and hasattr(loss, "reduction"):
         return _taken_apart(loss)
@@ -237,14 +241,19 @@ def loss_of(loss: str | Callable[..., Any], class_weight: Any = None, ignore: in
 
 
 def _taken_apart(loss: nn.Module) -> LossOf:
-    """A torch loss with reduction 'none' inside; 'sum' stays a sum over the batch."""
-    whole = loss.reduction == "sum"
+    """A torch loss with reduction 'none' inside; each example counts so that sum(total) / sum(count) is torch's own reduction."""
     single = copy.copy(loss)
     single.reduction = "none"  # type: ignore[assignment]
 
     def call(output: Any, target: Any) -> Losses:
-        losses = _per_example(single(output, _aligned(output, target)), output)
-        return Losses(losses.total, torch.full_like(losses.count, 1.0 / len(losses.count))) if whole else losses
+        total, count, _ = _per_example(single(output, _aligned(output, target)), output)
+        if loss.reduction == "sum":
+            count = torch.full_like(count, 1.0 / len(count))
+        elif loss.reduction == "batchmean":
+            count = torch.ones_like(count)
+        elif isinstance(loss, nn.NLLLoss):
+            count = count_of(target, loss.weight, loss.ignore_index).to(total.dtype).reshape(len(count), -1).sum(1)
+        return Losses(total, count)
 
     return call
 
@@ -283,6 +292,6 @@ def rows(n: int, share: float, labels: Sequence[int] | np.ndarray | None, seed: 
         mine = np.flatnonzero(labels == c)
         k = min(round(share * len(mine)), len(mine) - 1)
         held[mine[: max(k, 1 if len(mine) >= 3 else 0)]] = True
-    if not held.any():
-        held[0] = True
+    if held.sum() < 0.5 * share * n:  # whole numbers that are no classes
+        return rows(n, share, None, seed)
     return np.sort(order[~held]), np.sort(order[held])

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -178,14 +179,12 @@ def train(
     weight = given.pop("class_weight", None)
     plain = {k: given.pop(k, None) for k in SETTINGS}
     user = _user(plain, given)
-    state = torch.get_rng_state()
     task = _task(model, data, loss, valid, user, weight)
     descent, _ = _planned(task, Plan(user), 0.0)
     try:
         yield from steps_of(descent)
     finally:
         descent.theta.release()
-        torch.set_rng_state(state)
 
 
 def predict(model: nn.Module, x: Any) -> Tensor:
@@ -224,6 +223,9 @@ def _user(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any
     if user.get("act") is True:
         del user["act"]
     user |= {k.replace("__", "."): v for k, v in options.items()}
+    user = {k: v.item() if isinstance(v, np.generic) else v for k, v in user.items()}
+    if isinstance(user.get("rate"), str):
+        user["rate"] = user["rate"].split(",")
     for name in user:
         if "." not in name and name not in (*SETTINGS, *MORE):
             raise InputTrouble(f"fit: unknown argument {name!r}{nearest(name, [*SETTINGS, *MORE, 'valid', 'run', 'resume'])}")
@@ -273,18 +275,22 @@ def _planned(task: Supervised, plan: Plan, begun: float) -> tuple[Descent, Clock
     model, valid = task.own, task.sets["valid"]
     n = len(task.data("train"))
     plan.choose("seed", 0, "the usual one")
-    plan.choose("device", str(next(model.parameters()).device), "where the model is", "data")
+    first = next(model.parameters(), torch.empty(0))
+    plan.choose("device", str(first.device), "where the model is", "data")
     plan.choose("threads", torch.get_num_threads(), "as torch is set", "data")
     choose_batch(plan, n)
+    task.use(plan)
     reserve = 0.0
     if "time" in plan:
+        budget = seconds_of(plan["time"])
         scratch = Plan({k: c.value for k, c in plan.items() if k != "time"} | {"steps": 1000})
         choose_descent(scratch)
         check_names(scratch)
         d = build(task, scratch, model)
-        budget = seconds_of(plan["time"])
-        pace, scoring = measure(d, min(1.0, 0.02 * budget)), measure_score(d, valid)
-        d.theta.release()
+        try:
+            pace, scoring = measure(d, min(1.0, 0.02 * budget)), measure_score(d, valid)
+        finally:
+            d.theta.release()
         reserve = scoring + 0.1
         looks = plan.choose("looks", min(20, int(0.04 * budget / max(scoring, 1e-9))), "scores on the way", "measured")
         left = budget - (clock_time.monotonic() - begun) - reserve - looks * scoring
@@ -311,8 +317,9 @@ def _resumed(task: Supervised, user: dict[str, Any], folder: Path, stack: ExitSt
     stack.enter_context(lock(open_run(folder)))
     plan = plan_from(read(folder))
     for name, value in user.items():
-        if name in plan and plan[name] != value:
+        if name in plan and plan[name] != (list(value) if isinstance(value, tuple) else value):
             raise InputTrouble(f"fit: {name}={value!r}, but the run in {folder} has {plan[name]!r}; leave it out to resume")
+    task.use(plan)
     descent = build(task, plan, task.own, valid=task.sets["valid"])
     return descent, plan, bring_back(descent, folder)
 

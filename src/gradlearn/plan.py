@@ -134,6 +134,8 @@ def choose_length(plan: Plan, n: int, epochs: float) -> None:
         return
     if "steps" not in plan:
         epochs = plan.choose("epochs", epochs, "at least 1,000 steps and 10 epochs, at most 100 epochs")
+        if not (is_number(epochs) and epochs > 0):
+            raise InputTrouble(f"--epochs {epochs}: must be above 0")
         plan.choose("steps", max(round(epochs * n / size), 1), f"{epochs:g} epochs of {n} examples, {size} a step")
     if not isinstance(plan["steps"], int) or plan["steps"] < 1:
         raise InputTrouble(f"--steps {plan['steps']}: must be a whole number above 0")
@@ -154,6 +156,8 @@ def choose_descent(plan: Plan) -> None:
         round(lr, 6),
         f"the usual rate of {update}" if update == "sgd" else f"0.3 / sqrt({steps} steps), at most 0.02",
     )
+    if not (is_number(plan["lr"]) and plan["lr"] > 0):
+        raise InputTrouble(f"--lr {plan['lr']}: must be a finite number above 0")
     plan.choose("gradient", "backprop", "the model is differentiable")
     plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
     plan.choose("average", "ema", "steadier scores before the rate has fallen, the same at the end")
@@ -161,7 +165,14 @@ def choose_descent(plan: Plan) -> None:
         plan.choose("ema.decay", 0.8, "the last 5 looks carry most of the weight")
         plan.choose("ema.every", max(round(steps / 200), 1), "a look every 200th of the run")
     plan.choose("clip", 0.0, "the update bounds its own steps")
+    if not (is_number(plan["clip"]) and plan["clip"] >= 0):
+        raise InputTrouble(f"--clip {plan['clip']}: must be a finite number of at least 0")
     plan.choose("act", True, "remedies are on")
+
+
+def is_number(value: Any) -> bool:
+    """A finite number, and not a truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def plan_from(saved: Mapping[str, Any]) -> Plan:

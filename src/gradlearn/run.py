@@ -84,16 +84,24 @@ def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | 
         with chance.preserved():
             chance.reseed(chance.key(seed, "model"))
             model = task.model(seed)
-    device = plan.get("device", "cpu")
-    model = model.to(device)
+    model = model.to(plan.get("device", "cpu"))
     theta = Theta(model)
+    try:
+        return _assemble(task, plan, theta, valid, test)
+    except BaseException:
+        theta.release()
+        raise
+
+
+def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Data | None) -> Descent:
+    seed, device = plan.get("seed", 0), plan.get("device", "cpu")
     data = placed(task.data("train"), device)
     batches = find("batches", plan["batches"])(len(data), **plan.options(plan["batches"]))
     update = find("update", plan["update"])(theta.groups(), lr=plan["lr"], **plan.options(plan["update"]))
     d = Descent(
         task=task,
         theta=theta,
-        objective=TaskObjective(task, model),
+        objective=TaskObjective(task, theta.model),
         data=data,
         batches=batches,
         gradient=find("gradient", plan["gradient"])(**plan.options(plan["gradient"])),

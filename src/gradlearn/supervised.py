@@ -7,16 +7,18 @@ Behind `fit`; what does not fit together (shapes, labels, lengths) is said here,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gradlearn import chance
-from gradlearn.adapt import Examples, Subset, loss_of, moved, rows, to_data
+from gradlearn.adapt import SHORT, Examples, Subset, leaves, loss_of, moved, rows, to_data
 from gradlearn.errors import InputTrouble
+from gradlearn.find import names
 from gradlearn.loop import evaluating
+from gradlearn.plan import Plan
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
 PART = 1024  # examples scored at once
@@ -28,10 +30,21 @@ class Supervised:
     name = "fit"
 
     def __init__(self, model: nn.Module, loss: Any, sets: Mapping[str, Data | None], class_weight: Any = None) -> None:
-        self.own, self.sets = model, sets
+        self.own, self.sets, self.given, self.class_weight = model, sets, loss, class_weight
         self.classes = loss in ("cross_entropy", nn.functional.cross_entropy) or isinstance(loss, nn.CrossEntropyLoss)
         self.plain = loss in ("mse", "squared_error", nn.functional.mse_loss) or isinstance(loss, nn.MSELoss)
-        self.loss = loss_of(loss, class_weight, _ignored(sets["train"]) if self.classes else -100)
+        self.ignore = loss.ignore_index if isinstance(loss, nn.CrossEntropyLoss) else _ignored(sets.values())
+        self.loss = loss_of(loss, class_weight, self.ignore)
+
+    def use(self, plan: Plan) -> None:
+        """Take over the options of a loss given by its name. Raises InputTrouble for options of another one."""
+        own = SHORT.get(self.given, self.given) if isinstance(self.given, str) else ""
+        for name in names("objective"):
+            options = plan.options(name)
+            if options and name != own:
+                raise InputTrouble(f"--{name}.{next(iter(options))}: the loss of this run is not {name!r}; leave it out")
+            if options:
+                self.loss = loss_of(self.given, self.class_weight, self.ignore, options)
 
     def model(self, seed: int) -> nn.Module:
         """The user's module as it is."""
@@ -61,7 +74,7 @@ class Supervised:
             total += losses.total.double().sum().item()
             count += losses.count.double().sum().item()
             if self.classes:
-                hit, n = _hits(output, batch.y)
+                hit, n = _hits(output, batch.y, self.ignore)
                 right, terms = right + hit, terms + n
         loss = total / max(count, 1e-30)
         if self.classes:
@@ -97,11 +110,11 @@ def _taken(data: Examples, index: Tensor) -> Examples:
     return Examples(batch.x, batch.y)
 
 
-def _ignored(train: Data | None) -> int | None:
-    """-100 if a target says so; None where no target does, which saves a pass over each batch."""
-    if isinstance(train, Examples) and isinstance(train.y, Tensor) and train.y.numel():
-        return -100 if train.y.is_floating_point() or bool((train.y < 0).any()) else None
-    return -100
+def _ignored(sets: Iterable[Data | None]) -> int | None:
+    """-100 if a target may say so; None where no target does, which saves a pass over each batch."""
+    targets = [data.y if isinstance(data, Examples) else None for data in sets if data is not None]
+    plain = all(isinstance(y, Tensor) and not y.is_floating_point() and not bool((y < 0).any()) for y in targets)
+    return None if plain else -100
 
 
 def try_out(task: Supervised, model: nn.Module) -> None:
@@ -113,23 +126,43 @@ def try_out(task: Supervised, model: nn.Module) -> None:
     batch = data(torch.arange(min(2, len(data))), chance.key(0, "try"))
     if device.type != "cpu":
         batch = Batch(moved(batch.x, device), moved(batch.y, device), batch.index, batch.draw)
-    with evaluating(model):
+    with evaluating(model), torch.enable_grad():
         output = call(model, batch.x)
-        if task.classes and isinstance(data, Examples):
-            _check_labels(output, data.y)
-        task.loss(output, batch.y)
+        if task.classes and isinstance(output, Tensor):
+            _check_classes(task, output)
+        try:
+            total = task.loss(output, batch.y).total
+        except InputTrouble:
+            raise
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            raise InputTrouble(f"loss: {str(error).splitlines()[0]} ({_kind(output)} against {_kind(batch.y)})") from error
+    if not total.requires_grad and any(p.requires_grad for p in model.parameters()):
+        raise InputTrouble("loss: does not depend on any parameter of the model; compute it from the model's output")
 
 
-def _check_labels(output: Any, y: Any) -> None:
-    if not (isinstance(output, Tensor) and isinstance(y, Tensor)) or y.is_floating_point() or output.ndim < 2:
-        return
-    classes = output.shape[1]
-    lowest, highest = int(y[y != -100].min()), int(y.max())
-    if classes > 1 and not 0 <= lowest <= highest < classes:
-        bad = highest if highest >= classes else lowest
-        raise InputTrouble(
-            f"data: label {bad} outside 0..{classes - 1}, the model has {classes} outputs; fix the labels or the model"
-        )
+def _kind(value: Any) -> str:
+    tensors = leaves(value)
+    return ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors) or type(value).__name__
+
+
+def _check_classes(task: Supervised, output: Tensor) -> None:
+    """Labels and class weights fit the number of outputs; one output is a model of two classes."""
+    outputs = 1 if output.ndim == 1 else output.shape[1]
+    classes = max(outputs, 2)
+    if task.class_weight is not None and len(task.class_weight) != classes:
+        raise InputTrouble(f"class_weight: {len(task.class_weight)} weights for {classes} classes; give one for each")
+    for data in task.sets.values():
+        y = data.y if isinstance(data, Examples) else None
+        if not isinstance(y, Tensor) or y.is_floating_point():
+            continue
+        kept = y if task.ignore is None else y[y != task.ignore]
+        if kept.numel() == 0:
+            raise InputTrouble("data: every label is ignored; give some that are classes")
+        lowest, highest = int(kept.min()), int(kept.max())
+        if not 0 <= lowest <= highest < classes:
+            bad, s = highest if highest >= classes else lowest, "s" if outputs > 1 else ""
+            what = f"label {bad} outside 0..{classes - 1}, the model has {outputs} output{s}"
+            raise InputTrouble(f"data: {what}; fix the labels or the model")
 
 
 def call(model: nn.Module, x: Any) -> Any:
@@ -141,12 +174,12 @@ def call(model: nn.Module, x: Any) -> Any:
     return model(x)
 
 
-def _hits(output: Tensor, target: Tensor) -> tuple[float, float]:
-    """(right, counted) of classifications; -100 is not counted."""
+def _hits(output: Tensor, target: Tensor, ignore: int | None) -> tuple[float, float]:
+    """(right, counted) of classifications; what is ignored is not counted."""
     if output.ndim == 1 or (output.ndim == 2 and output.shape[1] == 1):
         guess, truth = (output.flatten() > 0).long(), target.flatten().round().long()
     else:
         guess = output.argmax(1)
         truth = target.argmax(1) if target.is_floating_point() else target
-    counted = truth != -100
+    counted = torch.ones_like(truth, dtype=torch.bool) if ignore is None else truth != ignore
     return float(((guess == truth) & counted).sum()), float(counted.sum())

@@ -60,9 +60,7 @@ class CrossEntropy:
         )
         if target.is_floating_point() or (weight is None and self.ignore is None):
             return Losses(_flat(total), self._terms(total))
-        kept = torch.ones_like(target, dtype=torch.bool) if self.ignore is None else target != self.ignore
-        counted = kept.to(total.dtype) if weight is None else weight[target.where(kept, 0)] * kept
-        return Losses(_flat(total), _flat(counted))
+        return Losses(_flat(total), _flat(count_of(target, weight, self.ignore).to(total.dtype)))
 
     def _terms(self, total: Tensor) -> Tensor:
         """(n,) how many terms each example has, made once for each shape."""
@@ -81,6 +79,12 @@ class CrossEntropy:
         if self.class_weight is not None:
             counted = counted * self.class_weight.to(output)[target.round().long()]
         return Losses(_flat(total * counted), _flat(counted))
+
+
+def count_of(target: Tensor, weight: Tensor | None, ignore: int | None) -> Tensor:
+    """How much each term counts: its class's weight, or 1; 0 where it is ignored. In the shape of the class numbers."""
+    kept = torch.ones_like(target, dtype=torch.bool) if ignore is None else target != ignore
+    return kept if weight is None else weight[target.where(kept, 0)] * kept
 
 
 def _flat(per_term: Tensor) -> Tensor:

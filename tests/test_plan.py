@@ -1,0 +1,208 @@
+"""The plan: every value that the user left open; a user's value always wins."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradlearn.errors import InputTrouble
+from gradlearn.find import find
+from gradlearn.plan import (
+    SMALL,
+    Choice,
+    Plan,
+    batch_size,
+    check_names,
+    choose_batch,
+    choose_descent,
+    choose_length,
+    choose_threads,
+    plan_from,
+    seconds_of,
+    usual_epochs,
+)
+
+
+def test_what_the_user_set_stays():
+    plan = Plan({"lr": 0.5, "batch": None, "update": "auto"})
+    assert plan.choose("lr", 0.1, "usual") == 0.5
+    assert plan.replace("lr", 0.2, "measured") == 0.5
+    assert dict(plan.items()) == {"lr": Choice(0.5, "user", "as given")}
+    assert "batch" not in plan
+    assert "update" not in plan, "auto leaves it open"
+
+
+def test_the_first_rule_holds_unless_a_later_one_replaces_it():
+    plan = Plan()
+    assert plan.choose("lr", 0.1, "a") == 0.1
+    assert plan.choose("lr", 0.2, "b") == 0.1
+    assert plan.replace("lr", 0.3, "c", "measured") == 0.3
+    assert plan["lr"] == plan.get("lr") == 0.3
+    assert dict(plan.items())["lr"] == Choice(0.3, "measured", "c")
+    assert plan.get("nothing", 7) == 7
+    with pytest.raises(KeyError):
+        plan["nothing"]
+
+
+def test_options_of_a_plugin():
+    plan = Plan({"adamw.weight_decay": 0.1, "adamw.betas": (0.8, 0.9), "ema.decay": 0.5, "lr": 1.0})
+    assert plan.options("adamw") == {"weight_decay": 0.1, "betas": (0.8, 0.9)}
+    assert plan.options("ada") == {}
+    assert plan.options("sgd") == {}
+
+
+@given(st.integers(1, 10**7))
+def test_the_batch_is_a_power_of_two_near_the_root_of_the_data(n: int):
+    plan = Plan()
+    choose_batch(plan, n)
+    size = plan["batch"]
+    assert 16 <= size <= 128
+    assert size & (size - 1) == 0
+    if 16**2 <= n <= 128**2:
+        assert 2**-0.51 <= size / math.sqrt(n) <= 2**0.51
+    assert batch_size(plan, n) == min(size, n)
+    assert plan["batches"] == ("full" if size >= n else "shuffle")
+
+
+@pytest.mark.parametrize(("given", "kind", "size"), [("full", "full", 100), (1, "single", 1), (7, "shuffle", 7), (100, "full", 100), (500, "full", 100)])
+def test_a_given_batch(given: Any, kind: str, size: int):
+    plan = Plan({"batch": given})
+    choose_batch(plan, 100)
+    assert plan["batches"] == kind
+    assert batch_size(plan, 100) == size
+    assert find("batches", kind)(100, **plan.options(kind)).size == size
+
+
+@pytest.mark.parametrize("bad", [0, -3, 2.5, "half", True])
+def test_a_batch_that_cannot_be_is_refused(bad: Any):
+    with pytest.raises(InputTrouble, match="--batch .*: expected a number of examples, 'full' or 'auto'"):
+        choose_batch(Plan({"batch": bad}), 100)
+
+
+@pytest.mark.parametrize(("user", "steps"), [
+    ({"steps": 77}, 77), ({"epochs": 2}, 20), ({"epochs": 0.5}, 5), ({"epochs": 0.001}, 1), ({}, 100), ({"steps": 3, "time": "1s"}, 3),
+])  # fmt: skip
+def test_length(user: dict[str, Any], steps: int):
+    plan = Plan({"batch": 10} | user)
+    choose_batch(plan, 100)
+    choose_length(plan, 100, 10)
+    assert plan["steps"] == steps
+
+
+def test_a_length_by_time_is_left_to_measuring():
+    plan = Plan({"batch": 10, "time": 5})
+    choose_batch(plan, 100)
+    choose_length(plan, 100, 10)
+    assert "steps" not in plan
+
+
+@pytest.mark.parametrize(("user", "line"), [
+    ({"steps": 0}, "--steps 0"), ({"steps": 1.5}, "--steps 1.5"), ({"epochs": 0}, "--epochs 0"), ({"epochs": -1}, "--epochs -1"),
+    ({"epochs": float("nan")}, "--epochs nan"), ({"epochs": float("inf")}, "--epochs inf"),
+])  # fmt: skip
+def test_a_length_that_cannot_be_is_refused(user: dict[str, Any], line: str):
+    plan = Plan({"batch": 10} | user)
+    choose_batch(plan, 100)
+    with pytest.raises(InputTrouble, match=f"{line}: must be"):
+        choose_length(plan, 100, 10)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 512))
+def test_usual_epochs_are_within_bounds_and_give_the_steps(n: int, batch: int):
+    plan = Plan({"batch": batch})
+    epochs = usual_epochs(plan, n)
+    assert 10 <= epochs <= 100
+    steps = epochs * n / batch_size(plan, n)
+    assert epochs in (10, 100) or steps >= 1000
+    assert epochs == 10 or (epochs - 1) * n / batch_size(plan, n) < 1000
+
+
+@given(st.integers(1, 10**6))
+def test_the_rate_falls_with_the_root_of_the_steps(steps: int):
+    plan = Plan({"steps": steps})
+    choose_descent(plan)
+    assert plan["lr"] == pytest.approx(min(0.02, 0.3 / math.sqrt(steps)), abs=1e-6)
+    assert plan["update"] == "adamw"
+    assert plan["rate"] == ["warmup", "linear"]
+    assert plan["act"] is True
+    check_names(plan)
+
+
+def test_every_choice_says_by_whom_and_why():
+    plan = Plan({"steps": 100, "update": "sgd"})
+    choose_batch(plan, 500)
+    choose_descent(plan)
+    assert plan["lr"] == 0.05
+    for name, choice in plan.items():
+        assert choice.by in ("user", "plan")
+        assert choice.why, name
+        assert "\n" not in choice.why
+    assert {n for n, c in plan.items() if c.by == "user"} == {"steps", "update"}
+
+
+@pytest.mark.parametrize(("user", "line"), [
+    ({"lr": 0}, "--lr 0: must be a finite number above 0"),
+    ({"lr": float("inf")}, "--lr inf: must be"),
+    ({"lr": True}, "--lr True: must be"),
+    ({"clip": -1}, "--clip -1: must be a finite number of at least 0"),
+])  # fmt: skip
+def test_a_rate_that_cannot_be_is_refused(user: dict[str, Any], line: str):
+    with pytest.raises(InputTrouble, match=line):
+        choose_descent(Plan({"steps": 10} | user))
+
+
+@pytest.mark.parametrize("user", [
+    {"adamw.weight_decay": 0.1}, {"ema.decay": 0.5}, {"backprop.part": 5}, {"warmup.share": 0.1}, {"linear.floor": 0.1},
+    {"update": "sgd", "sgd.momentum": 0.5}, {"rate": ["cosine"], "cosine.floor": 0.1}, {"skip.row": 2}, {"divergence.window": 30},
+    {"cross_entropy.label_smoothing": 0.1}, {"model": "mlp", "mlp.hidden": (8,)}, {"shuffle.size": 5},
+], ids=str)  # fmt: skip
+def test_options_of_what_the_run_names_are_known(user: dict[str, Any]):
+    check_names(Plan(user))
+
+
+@pytest.mark.parametrize(("user", "line"), [
+    ({"adamw.wait_decay": 0.1}, "--adamw.wait_decay: adamw has no option 'wait_decay'; did you mean 'weight_decay'"),
+    ({"adam.weight_decay": 0.1}, "--adam.weight_decay: this run has no 'adam'; did you mean 'adamw'"),
+    ({"update": "sgd", "adamw.weight_decay": 0.1}, "--adamw.weight_decay: this run has no 'adamw'"),
+    ({"rate": ["constant"], "linear.floor": 0.1}, "--linear.floor: this run has no 'linear'"),
+    ({"adamw.lr": 0.1}, "--adamw.lr: the learning rate of every update is given as --lr"),
+    ({"update": "sgdd"}, "update has no 'sgdd'; did you mean 'sgd'"),
+    ({"average": "emma"}, "average has no 'emma'; did you mean 'ema'"),
+    ({"rate": ["warm"]}, "rate has no 'warm'; did you mean 'warmup'"),
+    ({"finite.more": 1}, "--finite.more: finite has no option 'more'"),
+], ids=str)  # fmt: skip
+def test_unknown_names_get_the_nearest(user: dict[str, Any], line: str):
+    with pytest.raises(InputTrouble, match=line):
+        check_names(Plan(user))
+
+
+def test_a_plan_comes_back_from_its_settings():
+    plan = Plan({"steps": 100, "adamw.betas": [0.8, 0.9]})
+    choose_descent(plan)
+    saved = {"choice": {name: {"value": c.value, "by": c.by, "why": c.why} for name, c in plan.items()}}
+    again = plan_from(saved)
+    assert dict(again.items()) == dict(plan.items())
+    assert again.options("adamw") == {"betas": [0.8, 0.9]}
+
+
+def test_threads_by_the_size_of_a_step():
+    few, many = Plan(), Plan()
+    assert choose_threads(few, SMALL * 0.9, 8) == 1
+    assert choose_threads(many, SMALL * 1.1, 8) == 8
+    assert "MFLOP" in dict(few.items())["threads"].why
+    assert choose_threads(Plan({"threads": 3}), SMALL * 9, 8) == 3
+
+
+@pytest.mark.parametrize(("text", "seconds"), [(60, 60.0), (1.5, 1.5), ("60", 60.0), ("60s", 60.0), ("5m", 300.0), ("2h", 7200.0), (" 0.5 M ", 30.0)])
+def test_seconds(text: float | str, seconds: float):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", [0, -1, "", "s", "five", "nan", "inf", "1d", "1e9", "1e30s", float("nan")])
+def test_seconds_that_cannot_be_are_refused(text: Any):
+    with pytest.raises(InputTrouble, match=r"--time .*: expected seconds above 0, or such as 60s, 5m, 2h"):
+        seconds_of(text)
