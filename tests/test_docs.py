@@ -241,8 +241,7 @@ RESULT: dict[str, Any] = {
 
 def test_a_table_shows_each_bar_met_or_missed():
     text = figures.bars([RESULT])
-    assert "| a\\|b | 0.9877 | >= 0.9 | yes | `bench-toy_claim` |" in text
-    assert "| time | 61 | <= 60 | no | `bench-toy_claim` |" in text
+    assert "| a\\|b | a\\|b: 0.9877 (>= 0.9); time: 61 (<= 60, **missed**) | `bench-toy_claim` |" in text
     page = "x\n<!-- figures: details -->\nold\n<!-- end -->\ny\n"
     new = figures.filled(page, [RESULT])
     assert "old" not in new

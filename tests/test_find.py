@@ -75,5 +75,5 @@ def test_a_broken_import_of_our_own_is_no_missing_extra(monkeypatch: pytest.Monk
         raise ModuleNotFoundError("No module named 'gradlearn.gone'", name="gradlearn.gone")
 
     monkeypatch.setattr(find.importlib, "import_module", missing)
-    with pytest.raises(ModuleNotFoundError, match="gradlearn.gone"):
+    with pytest.raises(ModuleNotFoundError, match=r"gradlearn\.gone"):
         find.find("update", "adamw")

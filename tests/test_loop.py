@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from toys import Line, Pictures, Poisoned, Toy, descent
 from torch import Tensor, nn
 
 from gradlearn import chance
@@ -18,6 +18,7 @@ from gradlearn.loop import Cadence, Descent, evaluating, keep_shown, perform, sc
 from gradlearn.optimizer import pack
 from gradlearn.record.record import Record
 from gradlearn.symbols import Action, Batch, Data, Losses, Now, Score, Step
+from toys import Line, Pictures, Poisoned, Toy, descent
 
 
 def look(d: Descent) -> Score | None:
@@ -90,7 +91,9 @@ def test_a_logged_rewind_says_from_where_to_where():
         if d.t == 12:
             break
     perform(d, Action(11, "rewind", "because"))
-    assert d.history.actions == [Action(11, "rewind", "because", "t", 12.0, 5.0, "watch")], "an applied step: one snapshot further back"
+    assert d.history.actions == [Action(11, "rewind", "because", "t", 12.0, 5.0, "watch")], (
+        "an applied step: one snapshot further back"
+    )
 
 
 # ---- numbers that are none
@@ -296,7 +299,8 @@ def final(tmp: Path | None, **options: Any) -> tuple[list[Tensor], list[float]]:
 
 
 @pytest.mark.parametrize("options", [
-    {"score": 1}, {"score": 5}, {"snapshot": 3}, {"snapshot": 7, "ring": 1}, {"save": 1}, {"save": 5, "score": 2}, {"save_seconds": 0.0}, {"looks": 2},
+    {"score": 1}, {"score": 5}, {"snapshot": 3}, {"snapshot": 7, "ring": 1}, {"save": 1}, {"save": 5, "score": 2},
+    {"save_seconds": 0.0}, {"looks": 2},
 ])  # fmt: skip
 def test_how_often_it_scores_logs_and_saves_changes_nothing_bitwise(options: dict[str, Any], tmp_path: Path):
     theta, losses = final(None)
@@ -325,11 +329,15 @@ def test_evaluating_puts_back_modes_buffers_and_random_state_after_an_error_too(
     model = Nosy().model(0)
     model[1].eval()
     modes, random = [m.training for m in model.modules()], torch.get_rng_state()
-    with pytest.raises(KeyError), evaluating(model):
+
+    def fails() -> None:
         assert not torch.is_grad_enabled()
         model(torch.ones(2, 3))
         torch.rand(3)
         raise KeyError
+
+    with pytest.raises(KeyError), evaluating(model):
+        fails()
     assert [m.training for m in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), random)
     assert model[-1].calls == model[-1].other == 0
@@ -361,7 +369,7 @@ def test_finish_brings_the_rate_to_zero_at_the_new_end():
         plain = [s.lr for s in train(descent(Line(), 60))]
         assert lrs[:20] == plain[:20]
         assert lrs[20] == pytest.approx(plain[20], rel=0.02), "no jump"
-        falls = [a - b for a, b in zip(lrs[20:], lrs[21:], strict=False)]
+        falls = [a - b for a, b in itertools.pairwise(lrs[20:])]
         assert falls == pytest.approx([falls[0]] * len(falls))
         assert lrs[-1] == pytest.approx(falls[0]), "the next would be zero"
         assert [(a.name, a.by) for a in d.history.actions] == [("finish", "clock")]
@@ -455,7 +463,8 @@ def test_what_is_written_in_which_order():
     d, books = descent(Line(), 4, cadence=Cadence(score=2, save=2), valid=Line().data("valid"), test=Line().data("test")), Books()
     list(train(d, books))
     assert books.rows == [
-        ("step", 0), ("step", 1), ("valid", 2), ("checkpoint", 2), ("step", 2), ("step", 3), ("valid", 4), ("test", 4), ("checkpoint", 4),
+        ("step", 0), ("step", 1), ("valid", 2), ("checkpoint", 2),
+        ("step", 2), ("step", 3), ("valid", 4), ("test", 4), ("checkpoint", 4),
     ]  # fmt: skip
 
 

@@ -68,7 +68,9 @@ def test_the_batch_is_a_power_of_two_near_the_root_of_the_data(n: int):
     assert plan["batches"] == ("full" if size >= n else "shuffle")
 
 
-@pytest.mark.parametrize(("given", "kind", "size"), [("full", "full", 100), (1, "single", 1), (7, "shuffle", 7), (100, "full", 100), (500, "full", 100)])
+@pytest.mark.parametrize(
+    ("given", "kind", "size"), [("full", "full", 100), (1, "single", 1), (7, "shuffle", 7), (100, "full", 100), (500, "full", 100)]
+)
 def test_a_given_batch(given: Any, kind: str, size: int):
     plan = Plan({"batch": given})
     choose_batch(plan, 100)
@@ -79,12 +81,13 @@ def test_a_given_batch(given: Any, kind: str, size: int):
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, "half", True])
 def test_a_batch_that_cannot_be_is_refused(bad: Any):
-    with pytest.raises(InputTrouble, match="--batch .*: expected a number of examples, 'full' or 'auto'"):
+    with pytest.raises(InputTrouble, match=r"--batch .*: expected a number of examples, 'full' or 'auto'"):
         choose_batch(Plan({"batch": bad}), 100)
 
 
 @pytest.mark.parametrize(("user", "steps"), [
-    ({"steps": 77}, 77), ({"epochs": 2}, 20), ({"epochs": 0.5}, 5), ({"epochs": 0.001}, 1), ({}, 100), ({"steps": 3, "time": "1s"}, 3),
+    ({"steps": 77}, 77), ({"epochs": 2}, 20), ({"epochs": 0.5}, 5), ({"epochs": 0.001}, 1), ({}, 100),
+    ({"steps": 3, "time": "1s"}, 3),
 ])  # fmt: skip
 def test_length(user: dict[str, Any], steps: int):
     plan = Plan({"batch": 10} | user)
@@ -197,7 +200,9 @@ def test_threads_by_the_size_of_a_step():
     assert choose_threads(Plan({"threads": 3}), SMALL * 9, 8) == 3
 
 
-@pytest.mark.parametrize(("text", "seconds"), [(60, 60.0), (1.5, 1.5), ("60", 60.0), ("60s", 60.0), ("5m", 300.0), ("2h", 7200.0), (" 0.5 M ", 30.0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [(60, 60.0), (1.5, 1.5), ("60", 60.0), ("60s", 60.0), ("5m", 300.0), ("2h", 7200.0), (" 0.5 M ", 30.0)]
+)
 def test_seconds(text: float | str, seconds: float):
     assert seconds_of(text) == seconds
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from toys import Line, Poisoned, descent, normal
 from torch import Tensor, nn
 
 import gradlearn
@@ -25,6 +24,7 @@ from gradlearn.optimizer import pack
 from gradlearn.record.log import read
 from gradlearn.record.record import Record
 from gradlearn.symbols import Action
+from toys import Line, Poisoned, descent, normal
 
 STEPS = 12
 
@@ -63,9 +63,7 @@ def made(kind: str) -> Descent:
     """The same descent each time; `rewind`: three bad steps, `cool`: and a bad one after."""
     update, bad = {"plain": ("adamw", ()), "rewind": ("nadam", (5, 6, 7, 9)), "sgd": ("sgd", (3,))}[kind]
     task = Net()
-    d = descent(
-        task, STEPS, average="ema", update=update, cadence=Cadence(snapshot=3, score=2, ring=2), valid=task.data("valid")
-    )
+    d = descent(task, STEPS, average="ema", update=update, cadence=Cadence(snapshot=3, score=2, ring=2), valid=task.data("valid"))
     d.data = Poisoned(d.data, 0, bad, ())
     return d
 
@@ -79,7 +77,8 @@ def told(d: Descent) -> dict[str, Any]:
     """Theta, buffers, update, average, ring, dials, history: all of it, comparable."""
     h = d.history
     ring = [
-        [s.t, [t.tolist() for t in s.theta], {k: v.tolist() for k, v in (s.update | s.average).items()}, plain(s.groups)] for s in d.ring
+        [s.t, [t.tolist() for t in s.theta], {k: v.tolist() for k, v in (s.update | s.average).items()}, plain(s.groups)]
+        for s in d.ring
     ]
     return {
         "theta": [t.tolist() for t in d.theta.snapshot()],
@@ -303,7 +302,11 @@ def test_a_resume_with_another_choice_is_refused(runs: Path):
 def test_a_resume_into_another_module_is_refused(runs: Path):
     fit(module(), steps=4, run=runs / "a")
     with pytest.raises(InputTrouble, match=r"weights: tensor '0.weight' is \[8, 3\], model expects \[9, 3\]; wrong model"):
-        gradlearn.fit(nn.Sequential(nn.Linear(3, 9), nn.BatchNorm1d(9), nn.Tanh(), nn.Dropout(0.3), nn.Linear(9, 2)), data(), resume=runs / "a")
+        gradlearn.fit(
+            nn.Sequential(nn.Linear(3, 9), nn.BatchNorm1d(9), nn.Tanh(), nn.Dropout(0.3), nn.Linear(9, 2)),
+            data(),
+            resume=runs / "a",
+        )
 
 
 def test_a_run_folder_is_made_once(runs: Path):

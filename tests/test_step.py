@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toys import Line, Of, descent, walk
 from torch import nn
 
 from gradlearn import chance
@@ -12,6 +11,7 @@ from gradlearn.find import find
 from gradlearn.loop import Descent
 from gradlearn.step import factor, schedule, set_rates, step
 from gradlearn.symbols import Batch, Controls, Losses, Now, Step
+from toys import Line, Of, descent, walk
 
 
 def one(d: Descent, batch: Batch | None = None) -> Step:

@@ -32,14 +32,16 @@ def bound(theta: Theta) -> bool:
     held = {id(p) for p in theta.model.parameters()}
     return all(
         m.param.numel() == 0
-        or any(
-            f.data_ptr() <= m.param.data_ptr() <= f.data_ptr() + f.nbytes
-            and m.param.untyped_storage().data_ptr() == f.untyped_storage().data_ptr()
-            and m.param.grad is m.grad
-            and m.grad.untyped_storage().data_ptr() == g.untyped_storage().data_ptr()
-            for f, g in spans
+        or (
+            any(
+                f.data_ptr() <= m.param.data_ptr() <= f.data_ptr() + f.nbytes
+                and m.param.untyped_storage().data_ptr() == f.untyped_storage().data_ptr()
+                and m.param.grad is m.grad
+                and m.grad.untyped_storage().data_ptr() == g.untyped_storage().data_ptr()
+                for f, g in spans
+            )
+            and id(m.param) in held
         )
-        and id(m.param) in held
         for m in theta.members
     )
 
@@ -510,7 +512,11 @@ def test_a_branch_that_is_not_taken_keeps_value_and_state_as_torch_leaves_them()
             if p in theirs.state:
                 theirs.state[p]["step"].fill_(t)
             elif p.grad is not None and t:
-                theirs.state[p] = {"step": torch.tensor(float(t)), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+                theirs.state[p] = {
+                    "step": torch.tensor(float(t)),
+                    "exp_avg": torch.zeros_like(p),
+                    "exp_avg_sq": torch.zeros_like(p),
+                }
         theirs.step()
         left = {"ab": "", "a": "b", "b": "a"}[way]
         assert {m.name for m in theta.untouched} == {f"{left}.weight", f"{left}.bias"} - {".weight", ".bias"}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toys import TOYS, Boxes, Circuit, Policy, Rotations, Tokens, Toy, descent, expectations, walk
 
 from gradlearn import chance
 from gradlearn.loop import evaluating
 from gradlearn.symbols import Batch, Estimate, Now
 from gradlearn.theta import Theta
+from toys import TOYS, Boxes, Circuit, Policy, Rotations, Tokens, Toy, descent, expectations, walk
 
 STEPS = 60
 

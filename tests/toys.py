@@ -98,8 +98,8 @@ class Pictures(Toy):
 class Boxes(Toy):
     """A box detector on a 4 x 4 grid: objectness everywhere, a box where there is one.
 
-    total = objectness over all places + box error over the true ones; count = boxes. A picture without boxes has a total above 0 and
-    count 0: what it costs is divided by the boxes of the whole batch.
+    total = objectness over all places + box error over the true ones; count = boxes. A picture without boxes has a total
+    above 0 and count 0: what it costs is divided by the boxes of the whole batch.
     """
 
     def make(self) -> Data:
@@ -114,7 +114,9 @@ class Boxes(Toy):
         return Examples(x, cells)
 
     def net(self) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 2, stride=2), nn.ReLU(), nn.Conv2d(16, 5, 1))
+        return nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 2, stride=2), nn.ReLU(), nn.Conv2d(16, 5, 1)
+        )
 
     def losses(self, model: nn.Module, batch: Batch) -> Losses:
         out, true = model(batch.x).permute(0, 2, 3, 1), batch.y
@@ -162,8 +164,8 @@ class Speller(nn.Module):
 class Policy(Toy):
     """A policy on a corridor of six fields: left or right, +1 at the right end, -0.05 a move.
 
-    A round is 32 walks of 12 moves, all at once; several epochs of ordinary steps over its 384 examples follow. The loss is the clipped
-    surrogate -A pi(a|s) / pi_old(a|s), and `logp` is handed on for estimators that want it.
+    A round is 32 walks of 12 moves, all at once; several epochs of ordinary steps over its 384 examples follow. The loss is
+    the clipped surrogate -A pi(a|s) / pi_old(a|s), and `logp` is handed on for estimators that want it.
     """
 
     lr = 0.02
@@ -212,7 +214,8 @@ class Policy(Toy):
 class Circuit(Toy):
     """A circuit of four rotations: expectations that are sinusoids of each angle, known by evaluation only.
 
-    Its layer has no derivative that autograd could see; it is measured at angle +- pi/2. Around it ordinary layers and a squared loss.
+    Its layer has no derivative that autograd could see; it is measured at angle +- pi/2. Around it ordinary layers and a
+    squared loss.
     """
 
     lr = 0.05
@@ -359,9 +362,7 @@ def walk(d: Descent, epochs: int = 2) -> Iterator[Step]:
             if d.t < d.controls.end:
                 now = d.now()
                 batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
-                done = step(
-                    d.theta, batch, d.objective, d.gradient, d.update, d.rate, d.average, now, d.controls, len(d.data)
-                )
+                done = step(d.theta, batch, d.objective, d.gradient, d.update, d.rate, d.average, now, d.controls, len(d.data))
                 d.t, d.seen = d.t + 1, d.seen + done.n
                 yield done
         d.round += 1

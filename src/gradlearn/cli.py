@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage."""
+        if unknown := re.match(r"argument COMMAND: invalid choice: '(.*)' \(", message):
+            known = next(a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction))
+            raise InputTrouble(f"unknown command {unknown[1]!r}{nearest(unknown[1], known)}")
         raise InputTrouble(f"{message.removeprefix('argument ')}; see: {self.prog} --help")
 
 
@@ -35,7 +39,9 @@ def run(arguments: Sequence[str], begun: float | None = None) -> int:
     begun = process_start(time.monotonic() if begun is None else begun)
     as_json = "--json" in arguments
     try:
-        options, rest = parser().parse_known_args(list(arguments))
+        plain, plugged = separated(arguments)
+        options, rest = parser().parse_known_args(plain)
+        rest += plugged
         if options.command != "train" and rest:
             raise InputTrouble(f"unknown option {rest[0]}{nearest(rest[0].partition('=')[0], flags(options.command))}")
         return int(options.go(options, rest, begun))
@@ -213,6 +219,22 @@ def yes_or_no(text: str) -> bool:
     if text.lower() not in known:
         raise argparse.ArgumentTypeError(f"{text!r}: expected yes or no")
     return known[text.lower()]
+
+
+def separated(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What argparse knows, and the options of plug-ins with their values: argparse would take such a value for a path."""
+    plain: list[str] = []
+    plugged: list[str] = []
+    items = iter(arguments)
+    for item in items:
+        name, equals, _ = item.partition("=")
+        if not (item.startswith("--") and "." in name):
+            plain.append(item)
+            continue
+        plugged.append(item)
+        if not equals:
+            plugged += [value for value in (next(items, None),) if value is not None]
+    return plain, plugged
 
 
 def plugin_options(rest: Sequence[str]) -> dict[str, Any]:

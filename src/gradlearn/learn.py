@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradlearn.adapt import Examples, moved, to_data
+from gradlearn.adapt import to_data
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.loop import Descent, evaluating, keep_shown
+from gradlearn.loop import Descent, keep_shown
 from gradlearn.loop import train as steps_of
 from gradlearn.plan import (
     Plan,
@@ -34,7 +34,7 @@ from gradlearn.plan import (
     usual_epochs,
 )
 from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, settings, story_of, summarise
-from gradlearn.supervised import Supervised, call, split_of, try_out
+from gradlearn.supervised import Supervised, predict, split_of, try_out
 from gradlearn.symbols import Action, Finding, Score, Step
 
 if TYPE_CHECKING:
@@ -185,18 +185,6 @@ def train(
         yield from steps_of(descent)
     finally:
         descent.theta.release()
-
-
-def predict(model: nn.Module, x: Any) -> Tensor:
-    """Outputs of a module for x in evaluation mode, in batches of 1,024, on the module's device: (n, ...) on the CPU."""
-    data = Examples(x, None)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    outputs = []
-    with evaluating(model):
-        for a in range(0, len(data), 1024):
-            part = data(torch.arange(a, min(a + 1024, len(data))), -1).x
-            outputs.append(call(model, moved(part, device)).cpu())
-    return torch.cat(outputs)
 
 
 def load(run: str | Path, model: nn.Module | None = None) -> Any:

@@ -42,7 +42,7 @@ class Loaded:
     def predict(self, x: Any) -> Tensor:
         """Outputs for x on the CPU, in batches. For pictures x is (n, h, w, c) bytes and the result (n, classes) probabilities."""
         if self.card["task"] != "images":
-            from gradlearn.learn import predict
+            from gradlearn.supervised import predict
 
             return predict(self.model, x)
         from gradlearn.tasks.images import log_probabilities

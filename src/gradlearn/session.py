@@ -112,7 +112,7 @@ def _read(path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) ->
     """The pictures; a file for those beyond the memory limit loses its name once it is open: nothing can be left behind."""
     limit = reading.get("memory") or _quarter_of_memory()
     cache = runs / f".decoded-{os.getpid()}"
-    new = not runs.exists()
+    made = [folder for folder in (runs, *runs.parents) if not folder.exists()]
     runs.mkdir(parents=True, exist_ok=True)
     try:
         task = prepare(path, plan, **{k: v for k, v in reading.items() if v is not None} | {"memory": limit, "cache": cache})
@@ -123,8 +123,10 @@ def _read(path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) ->
         return task
     finally:
         cache.unlink(missing_ok=True)
-        if new and not any(runs.iterdir()):
-            runs.rmdir()
+        for folder in made:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
 
 
 def _note(what: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-NEEDED = ("torch", "numpy", "safetensors", "rich", "tomli-w")
+NEEDED = ("torch", "numpy", "rich", "tomli-w")
 EXTRAS = {"pillow": "images", "pyarrow": "images", "scikit-learn": "images"}
 
 

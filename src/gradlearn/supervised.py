@@ -183,3 +183,15 @@ def _hits(output: Tensor, target: Tensor, ignore: int | None) -> tuple[float, fl
         truth = target.argmax(1) if target.is_floating_point() else target
     counted = torch.ones_like(truth, dtype=torch.bool) if ignore is None else truth != ignore
     return float(((guess == truth) & counted).sum()), float(counted.sum())
+
+
+def predict(model: nn.Module, x: Any) -> Tensor:
+    """Outputs of a module for x in evaluation mode, in batches of 1,024, on the module's device: (n, ...) on the CPU."""
+    data = Examples(x, None)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    outputs = []
+    with evaluating(model):
+        for a in range(0, len(data), 1024):
+            part = data(torch.arange(a, min(a + 1024, len(data))), -1).x
+            outputs.append(call(model, moved(part, device)).cpu())
+    return torch.cat(outputs)

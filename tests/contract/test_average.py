@@ -142,7 +142,7 @@ def test_an_infinite_buffer_is_meant_so(name: str):
     model.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
     theta = Theta(model)
     average = find("average", name)(theta)
-    for t in range(5):
+    for _t in range(5):
         with torch.no_grad():
             model[0].weight.add_(1.0)
         average.see(theta)
@@ -158,9 +158,7 @@ def test_ema_is_the_slow_loop(decay: float, every: int):
     """theta_bar <- d theta_bar + (1 - d) theta in float64, tensor by tensor; d warms up; running statistics with it."""
     theta = Theta(network().double())
     average = find("average", "ema")(theta, decay=decay, every=every)
-    named = dict(theta.model.named_parameters()) | {
-        k: b for k, b in theta.model.named_buffers() if b.is_floating_point()
-    }
+    named = dict(theta.model.named_parameters()) | {k: b for k, b in theta.model.named_buffers() if b.is_floating_point()}
     slow = {k: v.detach().clone() for k, v in named.items()}
     for t in range(40):
         move(theta, t)

@@ -72,9 +72,8 @@ def test_it_names_the_findings_it_answers(name: str):
 
 
 def test_the_loop_asks_a_remedy_for_its_own_findings_only():
-    from toys import Line, descent
-
     from gradlearn.loop import _watch
+    from toys import Line, descent
 
     class Says:
         every, cost = 1, 0.0
@@ -98,9 +97,8 @@ def test_the_loop_asks_a_remedy_for_its_own_findings_only():
 
 
 def test_the_first_remedy_with_an_answer_is_the_only_one():
-    from toys import Line, descent
-
     from gradlearn.loop import _watch
+    from toys import Line, descent
 
     class Says:
         every, cost = 1, 0.0
