@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from gradlearn import __version__
-from gradlearn.cli import bytes_of, plugin_options, run, share, typed
+from gradlearn.arguments import bytes_of, plugin_options, share, typed
+from gradlearn.cli import run
 from gradlearn.errors import InputTrouble
 from gradlearn.find import KINDS, names
 
@@ -127,22 +128,22 @@ def test_check_says_what_is_installed_and_how_fast(out: Callable[..., tuple[int,
     (["train", "images", "--stepps", "3"], "unknown option --stepps; did you mean '--steps'?"),
     (["train", "images", "--stepps=3"], "unknown option --stepps; did you mean '--steps'?"),
     (["train", "images", "--step", "3"], "unknown option --step; did you mean '--steps'?"),
-    (["train", "images", "--steps", "many"], "--steps: invalid int value: 'many'; see: gradlearn train --help"),
+    (["train", "images", "--steps", "many"], "--steps: many must be a whole number above 0; see: gradlearn"),
     (["train", "images", "--steps"], "--steps: expected one argument; see: gradlearn train --help"),
-    (["train", "images", "--steps", "0"], "--steps 0: must be a whole number above 0"),
+    (["train", "images", "--steps", "0"], "--steps: 0 must be a whole number above 0; see: gradlearn"),
     (["train", "images", "--steps", "3", "--epochs", "2"], "--time, --epochs and --steps exclude each other; give one"),
     (["train", "images", "--time", "soon"], "--time soon: expected seconds above 0, or such as 60s, 5m, 2h"),
     (["train", "images", "--lr", "-1"], "--lr: -1 must be a finite number above 0; see: gradlearn train --help"),
     (["train", "images", "--lr", "nan"], "--lr: nan must be a finite number above 0; see: gradlearn train --help"),
     (["train", "images", "--batch", "some"], "--batch: 'some': expected a number of examples, full or auto; see: gradlearn"),
-    (["train", "images", "--batch", "0"], "--batch 0: expected a number of examples, 'full' or 'auto'"),
+    (["train", "images", "--batch", "0"], "--batch: '0': expected a number of examples, full or auto; see: gradlearn"),
     (["train", "images", "--update", "admw"], "update has no 'admw'; did you mean 'adamw'?"),
     (["train", "images", "--model", "convnets"], "models has no 'convnets'; did you mean 'convnet'?"),
     (["train", "images", "--rate", "warmup,linaer"], "rate has no 'linaer'; did you mean 'linear'?"),
     (["train", "images", "--adamw.weight_dekay", "1"], "--adamw.weight_dekay: adamw has no option 'weight_dekay'; did you"),
     (["train", "images", "--adamw.weight_decay", "much"], "--adamw.weight_decay much: expected a value like 0.05"),
     (["train", "images", "--adamw.weight_decay"], "--adamw.weight_decay: expected a value"),
-    (["train", "images", "--sgd.momentum", "0.5"], "--sgd.momentum: this run has no 'sgd'; known: "),
+    (["train", "images", "--sgd.momentum", "0.5"], "--sgd.momentum: this run has no 'sgd'; choose it with --update sgd"),
     (["train", "images", "--adamw.lr", "0.5"], "--adamw.lr: the learning rate of every update is given as --lr"),
     (["train", "images", "--ema.decay", "2", "--steps", "3"], "--ema.decay 2.0: must be in (0, 1)"),
     (["train", "images", "nowhere"], "nowhere: "),

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import gradlearn
-from gradlearn import cli, find
+from gradlearn import arguments, cli, find
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(gradlearn.__file__).parent
@@ -110,7 +110,7 @@ def test_commands_parse(page: Path):
             assert words[0] in generated.subparsers(cli.parser()), command
             continue
         options, rest = cli.parser().parse_known_args(words)
-        given = cli.plugin_options(rest) if options.command == "train" else rest
+        given = arguments.plugin_options(rest) if options.command == "train" else rest
         for name in given:
             plugin, _, option = name.partition(".")
             known = [o.name for kind in find.KINDS if plugin in find.names(kind) for o in find.describe(kind, plugin).options]

@@ -66,6 +66,17 @@ def test_fit_learns_and_says_so():
         run.report()
 
 
+def test_the_model_that_is_returned_is_the_one_that_was_scored():
+    """The average, where the weights of the last step are others."""
+    model = net()
+    run = fit(model, (X, Y), steps=30, valid=(X[:40], Y[:40]), rate=["constant"], ema__decay=0.9)
+    assert F.cross_entropy(model(X[:40]), Y[:40]).item() == pytest.approx(run.score.all["loss"], rel=1e-6)
+    last = net()
+    for _ in gradlearn.train(last, (X, Y), steps=30, lr=0.02, batch=16, rate=["constant"]):
+        pass
+    assert not torch.allclose(weights(model), weights(last))
+
+
 def test_history_has_a_value_a_step_and_a_value_a_score():
     run = fit(net(), (X, Y), steps=40, score_every=10)
     assert set(run.history) == {"loss", "grad_norm", "val_step", "val_accuracy", "val_loss"}

@@ -108,6 +108,27 @@ def test_a_step_that_is_not_finite_leaves_theta_update_and_average_bitwise(what:
     assert not torch.equal(d.theta.blocks[0].flat, before[0])
 
 
+def test_what_a_batch_does_not_reach_stays_as_it_is():
+    """No decay, no momentum: the vector is stepped as a whole, and what got no gradient is put back."""
+
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle, self.way = nn.Linear(3, 1), nn.Linear(3, 1), "both"
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x) + (self.idle(x) if self.way == "both" else 0.0)
+
+    model = Half()
+    d = descent(Line(), 10, model=model)
+    one(d)
+    model.way = "one"
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    assert one(d).applied
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) == name.startswith("idle"), name
+
+
 def test_an_update_that_needs_a_closure_gets_one_with_the_same_batch_and_draws():
     d = descent(Line(), 10)
     seen: list[float | None] = []

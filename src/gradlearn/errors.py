@@ -1,7 +1,7 @@
 """What can go wrong, as one line for a person: where, what, what to do; and an exit code by kind.
 
 Every error that gradlearn raises on purpose is a `Trouble`. The command line prints `gradlearn: error: <line>` on stderr and
-ends with the code: 2 input, 3 numerics, 4 checkpoint, 5 resources, 6 another process; 130 and 143 after a signal.
+ends with the code: 2 input, 3 numerics, 4 checkpoint, 5 resources; 130 and 143 after a signal.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from gradlearn.plan import (
     seconds_of,
     usual_epochs,
 )
-from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, settings, story_of, summarise
+from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, settings, story_of, summarise, usable
 from gradlearn.supervised import Supervised, predict, split_of, try_out
 from gradlearn.symbols import Action, Finding, Score, Step
 
@@ -227,7 +227,7 @@ def _task(model: nn.Module, data: Any, loss: Any, valid: Any, user: dict[str, An
         raise InputTrouble(f"fit: expected an nn.Module, got {type(model).__name__}")
     task = Supervised(model, loss, split_of(to_data(data), valid, user.get("seed", 0)), weight)
     if "device" in user:
-        model.to(user["device"])
+        model.to(usable(user["device"]))
     try_out(task, model)
     return task
 

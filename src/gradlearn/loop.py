@@ -132,9 +132,15 @@ class Descent:
         total = torch.stack(norms).sum().item()
         return total - total == 0.0
 
+    def _risen(self) -> bool:
+        """Whether the loss stands far above where it began: no state to come back to."""
+        losses = self.history.loss
+        first, last = sorted(losses[:3]), sorted(losses[-9:])
+        return len(losses) > 20 and not last[4] <= 3.0 * abs(first[1]) + 1e-12
+
     def remember(self) -> None:
         """Take a snapshot, if there is nothing in it that nobody would come back to; the oldest falls out of the ring."""
-        if self.ring and not (self.history.applied[-1:] == [True] and self.finite()):
+        if self.ring and not (self.history.applied[-1:] == [True] and self.finite() and not self._risen()):
             return
         tensors, groups = pack(self.update)
         copy = {k: v.clone() for k, v in tensors.items()}

@@ -95,7 +95,9 @@ def check_names(plan: Plan) -> None:
         if not dot:
             continue
         if plugin not in used:
-            raise InputTrouble(f"--{name}: this run has no {plugin!r}{nearest(plugin, used)}")
+            other = next((c for c, kind in PLUGGED.items() if plugin in names(kind)), None)
+            hint = f"; choose it with --{other} {plugin}" if other else nearest(plugin, used)
+            raise InputTrouble(f"--{name}: this run has no {plugin!r}{hint}")
         if used[plugin] == "update" and option == "lr":
             raise InputTrouble(f"--{name}: the learning rate of every update is given as --lr")
         known = [o.name for o in describe(used[plugin], plugin).options]

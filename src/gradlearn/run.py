@@ -20,7 +20,7 @@ from torch import nn
 
 from gradlearn import __version__, chance
 from gradlearn.adapt import Subset, placed
-from gradlearn.errors import NumericsTrouble
+from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.find import find
 from gradlearn.loop import Cadence, Descent, Recorder, evaluating, train
 from gradlearn.plan import Plan
@@ -64,13 +64,13 @@ class Clock:
             self.looked, self.at = now, d.t
             return None
         late = left < 0.1 * self.span
-        if now - self.looked < (0.01 if late else 0.04) * self.span + 0.2 or d.t >= d.controls.end:
+        if now - self.looked < (0.02 if late else 0.06) * self.span + 0.3 or d.t >= d.controls.end:
             return None
         pace = (now - self.looked) / (d.t - self.at)
         self.looked, self.at = now, d.t
         fits = d.t + max(int(left / pace), 1)
         miss = (fits - d.controls.end) / max(d.controls.end - d.t, 1)
-        if d.t < 0.1 * d.controls.end or -0.02 < miss < (1e9 if late else 0.04):
+        if d.t < 0.1 * d.controls.end or -0.03 < miss < (1e9 if late else 0.08):
             return None
         word = "slower" if miss < 0 else "faster"
         why = f"the machine is {word} than measured: {pace * 1e3:.3g} ms a step now, {left:.0f} s left"
@@ -84,7 +84,7 @@ def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | 
         with chance.preserved():
             chance.reseed(chance.key(seed, "model"))
             model = task.model(seed)
-    model = model.to(plan.get("device", "cpu"))
+    model = model.to(usable(plan.get("device", "cpu")))
     theta = Theta(model)
     try:
         return _assemble(task, plan, theta, valid, test)
@@ -123,6 +123,15 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     for group in update.param_groups:
         group["initial_lr"] = group["lr"]
     return d
+
+
+def usable(device: str) -> str:
+    """The device, if torch has it. Raises InputTrouble."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputTrouble(f"--device {device}: not to be had here ({str(error).splitlines()[0][:80]}); use cpu") from error
+    return device
 
 
 def _remedies(plan: Plan) -> list[Any]:

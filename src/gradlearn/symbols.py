@@ -132,7 +132,6 @@ class Controls:
     end: int = 0  # T: the step at which the run is over
     finish: int = -1  # from this step on the rate falls from `level` in a straight line to zero at `end`; -1 = never asked
     level: float = 1.0  # what the schedules gave when `finish` was asked
-    augment: float = 1.0  # strength of augmentation, 1 = as planned
     stop: int = -1  # exit code of a run that must end now; -1 = go on
 
 
@@ -187,7 +186,7 @@ class Task(Protocol):
     def data(self, split: str) -> Data: ...
 
     def collect(self, model: nn.Module, now: Now) -> Data:
-        """Once a round: a supervised task returns the same data, a policy plays a rollout."""
+        """Once a round: a supervised task returns the same data, a policy plays a rollout. (No task of this version has rounds.)"""
         ...
 
     def losses(self, model: nn.Module, batch: Batch) -> Losses: ...

@@ -181,6 +181,17 @@ def test_groups_decay_by_their_own_weight_decay(name: str):
     assert torch.equal(b, torch.ones(4))
 
 
+@pytest.mark.parametrize("name", ["adamw", "nadam"])
+def test_weight_decay_is_not_adapted(name: str):
+    """Without a gradient theta shrinks by lr * weight_decay a step, whatever the second moments are."""
+    x = nn.Parameter(torch.ones(4))
+    update = find("update", name)([x], lr=0.1, weight_decay=0.1)
+    for _ in range(5):
+        x.grad = torch.zeros(4)
+        update.step()
+    assert torch.allclose(x, torch.full((4,), 0.99**5))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_closure_is_called_with_gradients_on_and_its_loss_returned(name: str):
     x = nn.Parameter(torch.ones(2))

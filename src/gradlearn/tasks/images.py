@@ -117,6 +117,8 @@ class Images:
         """Shifts and mirror images for a run of so many epochs."""
         plan, side = self.plan, min(self.shape[:2])
         shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 else 0
+        if not 0 <= plan.get("shift", 0) < side:
+            raise InputTrouble(f"--shift {plan['shift']}: must be from 0 to {side - 1}, less than the side of a picture")
         plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
         if "mirror" not in plan:
             plan.choose("mirror", *self._mirror(epochs), "measured")

@@ -1,6 +1,6 @@
 """Divergence: has the loss gone up and stayed up, while every number is still finite?
 
-    now = median of the last w losses, start = of the first w, best = least median of w since the last rewind
+    now = median of the last w losses, start = of the first 3, best = least median of w since the last rewind
     diverged  <=>  now > 3 start   or   start - best > start / 5  and  now > best + (start - best) / 2
 
 Medians over w steps make it deaf to single hard batches. The thresholds stand between the spikes that a healthy run recovers
@@ -44,10 +44,10 @@ class Divergence:
         since = history.last_action("rewind") + 1
         if len(losses) - since < 2 * w:
             return None
-        start = _median(losses[:w])
-        now = _median(losses[-w:])
+        start = median_of(losses[:3])  # before the first updates can have done harm
+        now = median_of(losses[-w:])
         for i in range(len(self._medians) * self.every, len(losses) - w + 1, self.every):
-            self._medians.append(_median(losses[i : i + w]))
+            self._medians.append(median_of(losses[i : i + w]))
         best = min(self._medians[-(-since // self.every) :], default=now)
         progress = start - best
         blown = now > 3.0 * abs(start) + 1e-12
@@ -66,7 +66,8 @@ class Divergence:
         )
 
 
-def _median(losses: list[float]) -> float:
+def median_of(losses: list[float]) -> float:
+    """Of the finite ones; infinity where there is none."""
     finite = [x for x in losses if x - x == 0]
     return median(finite) if finite else float("inf")
 

@@ -1,0 +1,181 @@
+"""What each command does: a call into the rest, and its answer as lines or as one JSON document. Returns the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gradlearn import find
+from gradlearn.arguments import plugin_options
+from gradlearn.errors import InputTrouble, printable
+from gradlearn.plan import seconds_of
+
+READING = ("valid", "test", "size", "skip_bad", "max_pixels", "memory", "allow_empty_class", "follow_links_to")
+LENGTH = ("time", "epochs", "steps")
+EQUATION = ("model", "batch", "lr", "update", "gradient", "average", "rate", "clip", "shift", "mirror")
+PLANNED = (*LENGTH, *EQUATION, "seed", "device", "threads", "save_every")
+
+
+def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn train TASK [PATH]`."""
+    find.describe("tasks", options.task)
+    user = {k: getattr(options, k) for k in PLANNED if getattr(options, k) is not None} | plugin_options(rest, options.flags)
+    if options.no_act:
+        user["act"] = False
+    if sum(k in user for k in ("time", "epochs", "steps")) > 1:
+        raise InputTrouble("--time, --epochs and --steps exclude each other; give one")
+    if "time" in user:
+        seconds_of(user["time"])
+    reading = {k: getattr(options, k) for k in READING}
+    path = options.path
+    if options.config is not None:
+        user, path = _configured(options.config, user, path)
+    from gradlearn.live import Live
+    from gradlearn.session import begin
+
+    with Live(quiet=options.json) as live:
+        summary = begin(path, user, reading, options.runs, options.name, begun, live.show, live.say)
+    return tell(summary, options.json)
+
+
+def _configured(config: Path, user: dict[str, Any], path: Path | None) -> tuple[dict[str, Any], Path | None]:
+    """The choices of an earlier run.toml, less those that are given now and those that follow from others."""
+    from gradlearn.record.settings import load
+
+    saved = load(config)
+    length = {"time", "epochs", "steps"}
+    dropped = length | {"looks", "score_every", "ema.every"} if length & user.keys() else {"time", "epochs"}
+    choices = {
+        k: c["value"] for k, c in saved.get("choice", {}).items() if k not in dropped and not c["why"].startswith("follows from")
+    }
+    data = saved.get("data", {})
+    if path is None and data.get("kind") not in (None, "digits"):
+        path = Path(data["source"])
+    return choices | user, path
+
+
+def resume(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn resume RUN`."""
+    from gradlearn.live import Live
+    from gradlearn.session import resume as go_on
+
+    with Live(quiet=options.json) as live:
+        summary = go_on(options.run, live.show, live.say, begun)
+    return tell(summary, options.json)
+
+
+def tell(summary: dict[str, Any], as_json: bool) -> int:
+    """The end of a training: score, account, folder."""
+    code = int(summary.pop("code", 0))
+    error = summary.pop("error", None)
+    if as_json:
+        print(json.dumps(summary))
+    elif "story" in summary:
+        score = summary["score"]
+        print()
+        if score:
+            print("   ".join(f"{split} {score['name']} {score[split]:.2%}" for split in ("valid", "test") if split in score))
+        print(f"\n{summary['story']}\n")
+        print(f"run     {summary['run']}")
+        if summary["stop"]["reason"] != "signal":
+            print(f"report  {Path(summary['run']) / 'report.html'}")
+    if error:
+        print(f"gradlearn: error: {printable(error, 2000)}", file=sys.stderr)
+    return code
+
+
+def predict(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn predict RUN FILE|DIR...`."""
+    from gradlearn.data.images import read_files
+    from gradlearn.loaded import load
+
+    model = load(options.run)
+    height, width, channels = model.card["shape"]
+    pixels, names = read_files(options.paths, (height, width), channels)
+    p = model.predict(pixels)
+    rows = [
+        {"file": name, "class": model.classes[int(q.argmax())], "p": round(float(q.max()), 6)}
+        for name, q in zip(names, p, strict=True)
+    ]
+    if options.json:
+        full = [row | {"all": dict(zip(model.classes, map(float, q), strict=True))} for row, q in zip(rows, p, strict=True)]
+        print(json.dumps({"run": str(options.run), "predictions": full}))
+        return 0
+    wide = max(len(printable(row["file"], 60)) for row in rows)
+    for row in rows:
+        print(f"{printable(row['file'], 60):{wide}}  {printable(row['class'], 40):20}  {row['p']:.1%}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn evaluate RUN DATA`."""
+    from gradlearn.evaluation import evaluate as on
+
+    result = on(options.run, options.data)
+    if options.json:
+        print(json.dumps(result))
+        return 0
+    interval = " to ".join(f"{end:.2%}" for end in result["interval"])
+    print(f"accuracy {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {interval})")
+    for row in result["classes"]:
+        print(f"  {printable(row['class'], 30):30} {row['right']:>6} of {row['examples']:<6} right")
+    return 0
+
+
+def compare(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn compare RUN RUN...`."""
+    from gradlearn.record.folder import open_run
+    from gradlearn.report.compare import compare as side_by_side
+
+    rows, lines = side_by_side([open_run(path) for path in options.runs])
+    print(json.dumps({"runs": rows}) if options.json else "\n".join(lines))
+    return 0
+
+
+def report(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn report RUN`."""
+    from gradlearn.record.folder import open_run
+    from gradlearn.report.page import write
+
+    path = write(open_run(options.run))
+    print(json.dumps({"report": str(path)}) if options.json else path)
+    return 0
+
+
+def list_plugins(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn list [KIND]`."""
+    kinds = find.KINDS if options.kind is None else (options.kind,)
+    found = [find.describe(kind, name) for kind in kinds for name in find.names(kind)]
+    if options.json:
+        rows = [
+            {"kind": f.kind, "name": f.name, "summary": f.summary, "options": {o.name: o.default for o in f.options}} for f in found
+        ]
+        print(json.dumps({"plugins": rows}))
+        return 0
+    for kind in kinds:
+        print(kind)
+        for f in (f for f in found if f.kind == kind):
+            print(f"  {f.name:16} {f.summary}")
+            for o in f.options if options.kind else ():
+                if (f.kind, o.name) == ("update", "lr"):
+                    continue  # given as --lr
+                print(f"  {'':16}   --{f.name}.{o.name} {o.default!r}  {o.help}")
+    return 0
+
+
+def check(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn check`."""
+    from gradlearn.setup_check import inspect
+
+    rows = inspect()
+    good = all(row["ok"] for row in rows if row["needed"])
+    if options.json:
+        print(json.dumps({"ok": good, "checks": rows}))
+    else:
+        for row in rows:
+            print(f"{'ok ' if row['ok'] else '-- ' if not row['needed'] else 'NO '} {row['what']:24} {row['found']}")
+    return 0 if good else 2
