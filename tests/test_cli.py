@@ -17,9 +17,7 @@ import pytest
 import torch
 
 from gradlearn import __version__
-from gradlearn.arguments import bytes_of, plugin_options, share, typed
 from gradlearn.cli import run
-from gradlearn.errors import InputTrouble
 from gradlearn.find import KINDS, names
 
 SMALL = ["--convnet.width", "8", "--threads", "1", "--seed", "3"]
@@ -197,28 +195,6 @@ def test_a_terminal_is_not_written_to_by_names(out: Callable[..., tuple[int, str
 # ---- options of plug-ins
 
 
-def test_plugin_options_are_typed_by_their_defaults():
-    given = [
-        "--adamw.weight_decay",
-        "0.1",
-        "--ema.every=3",
-        "--sgd.nesterov",
-        "no",
-        "--adamw.betas",
-        "0.8,0.9",
-        "--warmup.least",
-        "5",
-    ]
-    assert plugin_options(given) == {
-        "adamw.weight_decay": 0.1, "ema.every": 3, "sgd.nesterov": False, "adamw.betas": [0.8, 0.9], "warmup.least": 5,
-    }  # fmt: skip
-    assert plugin_options(["--adamw.weight-decay", "0.1"]) == {"adamw.weight_decay": 0.1}
-    assert typed("rewind.cool", "0.25") == 0.25
-    for text in ("inf", "nan", "x"):
-        with pytest.raises(InputTrouble, match="expected a value like"):
-            typed("adamw.weight_decay", text)
-
-
 def test_plugin_options_may_stand_anywhere(out: Callable[..., tuple[int, str, str]], tmp_path: Path):
     for k, arguments in enumerate((
         ["train", "--adamw.weight_decay", "0.25", "images"],
@@ -229,11 +205,6 @@ def test_plugin_options_may_stand_anywhere(out: Callable[..., tuple[int, str, st
         code, _text, error = out(*arguments, *SMALL, "--steps", "2", "--runs", tmp_path / "runs", "--name", f"r{k}", "--json")
         assert (code, error) == (0, "")
         assert "value = 0.25" in (tmp_path / "runs" / f"r{k}" / "run.toml").read_text()
-
-
-def test_sizes_and_shares():
-    assert [bytes_of(t) for t in ("500MB", "2gb", "1000", "1.5KB")] == [500_000_000, 2_000_000_000, 1000, 1500]
-    assert [share(t) for t in ("1%", "0.25")] == [0.01, 0.25]
 
 
 # ---- a run

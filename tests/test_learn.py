@@ -676,3 +676,12 @@ def test_draws_of_training_batches_differ_and_validation_has_none():
 def test_to_data_passes_data_through():
     data = Examples(X, Y)
     assert to_data(data) is data
+
+
+def test_the_example_that_is_not_a_number_is_named_by_its_row_in_what_was_given():
+    x, y = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(200, 1)
+    x[137] = torch.nan
+    model = nn.Linear(4, 1)
+    run = gradlearn.fit(model, (x, y), loss="mse", valid=0.2, steps=40, batch=16)
+    named = {row for finding in run.findings for row in finding.evidence["examples"]}
+    assert named == {137}

@@ -10,7 +10,7 @@ from gradlearn import chance
 from gradlearn.find import find
 from gradlearn.loop import Descent
 from gradlearn.step import factor, schedule, set_rates, step
-from gradlearn.symbols import Batch, Controls, Losses, Now, Step
+from gradlearn.symbols import Batch, Controls, Estimate, Losses, Now, Step
 from toys import Line, Of, descent, walk
 
 
@@ -160,4 +160,6 @@ def test_the_update_is_told_of_the_estimate_before_it_steps():
     d.update.observe = lambda estimate: order.append(estimate)  # type: ignore[method-assign]
     d.update.register_step_pre_hook(lambda *_: order.append("step"))
     done = one(d)
-    assert order == [(done.loss, done.norm, done.n), "step"]
+    estimate, after = order
+    assert isinstance(estimate, Estimate)
+    assert (estimate.loss, estimate.norm, estimate.n, after) == (done.loss, done.norm, done.n, "step")

@@ -32,9 +32,11 @@ class Examples:
     Args:
         x: a tensor (n, ...), or a tuple, list or dict of them.
         y: likewise, or None.
+        numbers: (n,) int64, what the examples are called where they are part of a larger set; their places without.
     """
 
-    def __init__(self, x: Any, y: Any) -> None:
+    def __init__(self, x: Any, y: Any, numbers: Tensor | None = None) -> None:
+        self.numbers = numbers
         self.x, self.y = to_tensors(x), None if y is None else to_tensors(y)
         lengths = sorted({len(t) for t in leaves(self.x) + leaves(self.y)})
         if len(lengths) != 1:
@@ -48,7 +50,8 @@ class Examples:
 
     def __call__(self, index: Tensor, draw: int) -> Batch:
         """The rows of these indices."""
-        return Batch(select(self.x, index), select(self.y, index), index, draw)
+        numbers = index if self.numbers is None else self.numbers.index_select(0, index)
+        return Batch(select(self.x, index), select(self.y, index), numbers, draw)
 
 
 class Subset:

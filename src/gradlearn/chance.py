@@ -87,11 +87,11 @@ def preserved() -> Iterator[None]:
     """Inside, anything may draw from torch's default generators; afterwards they are bitwise as found."""
     import torch
 
-    state = torch.get_rng_state()
+    state = torch.default_generator.get_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         yield
     finally:
-        torch.set_rng_state(state)
+        torch.default_generator.set_state(state)
         if devices:
             torch.cuda.set_rng_state_all(devices)

@@ -50,7 +50,7 @@ def step(
         (now.seen + batch.n) / examples,
         estimate.finite,
         time.perf_counter() - start,
-        batch.index,
+        batch.index if estimate.suspects is None else estimate.suspects,
     )
 
 

@@ -107,7 +107,7 @@ def split_of(whole: Data, valid: Any, seed: int) -> dict[str, Data | None]:
 
 def _taken(data: Examples, index: Tensor) -> Examples:
     batch = data(index, -1)
-    return Examples(batch.x, batch.y)
+    return Examples(batch.x, batch.y, batch.index)
 
 
 def _ignored(sets: Iterable[Data | None]) -> int | None:
@@ -127,7 +127,10 @@ def try_out(task: Supervised, model: nn.Module) -> None:
     if device.type != "cpu":
         batch = Batch(moved(batch.x, device), moved(batch.y, device), batch.index, batch.draw)
     with evaluating(model), torch.enable_grad():
-        output = call(model, batch.x)
+        try:
+            output = call(model, batch.x)
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise InputTrouble(f"model: cannot take these data: {str(error).splitlines()[0]} (x is {_kind(batch.x)})") from error
         if task.classes and isinstance(output, Tensor):
             _check_classes(task, output)
         try:

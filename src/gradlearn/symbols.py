@@ -51,6 +51,7 @@ class Estimate(NamedTuple):
     loss: float  # L_B(theta), before the step
     norm: float  # ||g||_2 over all of theta
     n: int  # examples seen
+    suspects: Tensor | None = None  # (k,) where the loss is not finite: the examples whose own loss is not
 
     @property
     def finite(self) -> bool:
@@ -85,7 +86,7 @@ class Step(NamedTuple):
     epoch: float  # passes over the training data when the step is over
     applied: bool  # False: loss or gradient was not finite, theta is as it was
     seconds: float  # wall time of this step; the one field that differs between two equal runs
-    index: Tensor | None = None  # pyright: ignore[reportIncompatibleMethodOverride] # (n,) which examples; not logged
+    index: Tensor | None = None  # pyright: ignore[reportIncompatibleMethodOverride] # (n,) which examples, of a blocked step the suspects; not logged
 
 
 class Score(NamedTuple):

@@ -41,28 +41,33 @@ class Backprop:
         theta.zero()
         whole = self.part == 0 or batch.n <= self.part
         with chance.preserved():
-            loss = self._whole(objective, batch) if whole else self._in_parts(objective, theta, batch)
+            loss, totals = self._whole(objective, batch) if whole else self._in_parts(objective, theta, batch)
         theta.gather()
-        return Estimate(loss, theta.norm(), batch.n)
+        suspects = None if loss - loss == 0.0 else batch.index[~torch.isfinite(totals).cpu()]
+        return Estimate(loss, theta.norm(), batch.n, suspects)
 
-    def _whole(self, objective: Objective, batch: Batch) -> float:
+    def _whole(self, objective: Objective, batch: Batch) -> tuple[float, Tensor]:
+        """The loss of the batch, and each example's total."""
         chance.reseed(batch.draw)
         losses = objective(batch)
         count = self._count(losses.count) or math.nan  # a batch of nothing but ignored terms has no loss: its step is blocked
         self._backward(losses.total, 1.0 / count)
-        return losses.total.detach().sum().item() / count
+        totals = losses.total.detach()
+        return totals.sum().item() / count, totals
 
-    def _in_parts(self, objective: Objective, theta: Theta, batch: Batch) -> float:
+    def _in_parts(self, objective: Objective, theta: Theta, batch: Batch) -> tuple[float, Tensor]:
         total = count = 0.0
+        totals: list[Tensor] = []
         for k, piece in enumerate(_pieces(batch, self.part)):
             chance.reseed(batch.draw, k)
             losses = objective(piece)
             self._backward(losses.total, 1.0)
-            total += losses.total.detach().double().sum().item()
+            totals.append(losses.total.detach())
+            total += totals[-1].double().sum().item()
             count += losses.count.sum().item()
         theta.gather()
         theta.scale_grad(1.0 / (count or math.nan))
-        return total / (count or math.nan)
+        return total / (count or math.nan), torch.cat(totals)
 
     def _count(self, count: Tensor) -> float:
         """sum(count); a loss that hands out the same tensor of counts again is not asked twice."""

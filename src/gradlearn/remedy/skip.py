@@ -30,4 +30,4 @@ class Skip:
         if finding.evidence.get("in_a_row", 1) >= self.row:
             return None
         examples = ", ".join(map(str, finding.evidence.get("examples", [])))
-        return [Action(finding.t, "skip", f"the batch was left out (examples {examples or 'unknown'}, ...)")]
+        return [Action(finding.t, "skip", f"the batch was left out (examples {examples or 'unknown'})")]
