@@ -307,6 +307,8 @@ def _resumed(task: Supervised, user: dict[str, Any], folder: Path, stack: ExitSt
     for name, value in user.items():
         if name in plan and plan[name] != (list(value) if isinstance(value, tuple) else value):
             raise InputTrouble(f"fit: {name}={value!r}, but the run in {folder} has {plan[name]!r}; leave it out to resume")
+    stack.callback(torch.set_num_threads, torch.get_num_threads())
+    torch.set_num_threads(plan.get("threads", torch.get_num_threads()))
     task.use(plan)
     descent = build(task, plan, task.own, valid=task.sets["valid"])
     return descent, plan, bring_back(descent, folder)

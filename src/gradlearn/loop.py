@@ -132,7 +132,7 @@ class Descent:
         total = torch.stack(norms).sum().item()
         return total - total == 0.0
 
-    def _risen(self) -> bool:
+    def risen(self) -> bool:
         """Whether the loss stands far above where it began: no state to come back to."""
         losses = self.history.loss
         first, last = sorted(losses[:3]), sorted(losses[-9:])
@@ -140,7 +140,7 @@ class Descent:
 
     def remember(self) -> None:
         """Take a snapshot, if there is nothing in it that nobody would come back to; the oldest falls out of the ring."""
-        if self.ring and not (self.history.applied[-1:] == [True] and self.finite() and not self._risen()):
+        if self.ring and not (self.history.applied[-1:] == [True] and self.finite() and not self.risen()):
             return
         tensors, groups = pack(self.update)
         copy = {k: v.clone() for k, v in tensors.items()}
@@ -221,6 +221,8 @@ def _conclude(d: Descent, record: Recorder | None) -> None:
     """After the last step: scores that a process that is gone has not taken yet, and the last checkpoint."""
     if d.controls.stop >= 0 and not d.finite():
         d.rewind(0)
+    elif d.controls.stop < 0 and not d.interrupted and d.history.count("rewind") and d.risen():
+        perform(d, Action(d.t - 1, "rewind", "the run ends with its last good weights"), record)
     for split, data in (("valid", d.valid), ("test", d.test)):
         if (d.t >= d.controls.end or not d.interrupted) and not any(t == d.t and name == split for t, name, _ in d.history.scores):
             score(d, record, split, data)

@@ -137,7 +137,7 @@ def usable(device: str) -> str:
 def _remedies(plan: Plan) -> list[Any]:
     if plan["act"]:
         return [find("remedy", name)(**plan.options(name)) for name in ("skip", "rewind", "stop")]
-    return [find("remedy", "stop")(answers=("non-finite",))]
+    return [find("remedy", "stop")(**plan.options("stop"))]
 
 
 def measure(d: Descent, seconds: float) -> float:

@@ -143,7 +143,8 @@ def test_finite_names_step_tensor_and_examples():
 def test_divergence_is_deaf_to_single_spikes_and_hears_what_stays():
     losses = [2.0 * 0.95**t + 0.1 for t in range(200)]
     spiked = [x * (50.0 if t % 11 == 0 else 1.0) for t, x in enumerate(losses)]
-    lost = losses + [1.5] * 40
+    lost = losses + [2.5] * 40
+    shaken = losses + [1.5] * 40  # far above its best, and still better than where it began
 
     def heard(losses: list[float]) -> bool:
         objective, told = Bowl(), History()
@@ -154,3 +155,4 @@ def test_divergence_is_deaf_to_single_spikes_and_hears_what_stays():
     assert not heard(losses)
     assert not heard(spiked)
     assert heard(lost)
+    assert not heard(shaken)

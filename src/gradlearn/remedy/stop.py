@@ -21,12 +21,12 @@ class Stop:
         answers: names of the findings that end it.
     """
 
-    def __init__(self, *, answers: Sequence[str] = ("non-finite", "diverged")) -> None:
+    def __init__(self, *, answers: Sequence[str] = ("non-finite",)) -> None:
         self.answers = tuple(answers)
 
     def __call__(self, finding: Finding, history: History, controls: Controls) -> Sequence[Action] | None:
         """The end; before it, back to good weights where the weights themselves have gone bad."""
         end = Action(finding.t, "stop", finding.what, "stop", controls.stop, NumericsTrouble.code)
-        if finding.name == "diverged" or history.count("rewind"):
+        if history.count("rewind"):
             return [Action(finding.t, "rewind", "the run ends with its last good weights"), end]
         return [end]  # the update of a first bad step was blocked: theta is as good as it was

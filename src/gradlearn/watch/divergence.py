@@ -1,7 +1,7 @@
 """Divergence: has the loss gone up and stayed up, while every number is still finite?
 
     now = median of the last w losses, start = of the first 3, best = least median of w since the last rewind
-    diverged  <=>  now > 3 start   or   start - best > start / 5  and  now > best + (start - best) / 2
+    diverged  <=>  now > 3 start   or   start - best > start / 5  and  now > start
 
 Medians over w steps make it deaf to single hard batches. The thresholds stand between the spikes that a healthy run recovers
 from by itself and the runs that never come back (`docs/checks.md`). Peers look for NaN only, or at the end of an epoch.
@@ -19,7 +19,7 @@ __all__ = ["Divergence"]
 
 
 class Divergence:
-    """Speaks when the training loss has lost more than half of its progress, or is three times what it was at the start.
+    """Speaks when the training loss has lost all of its progress, or is three times what it was at the start.
 
     Args:
         window: steps in a median, at least 3.
@@ -51,8 +51,9 @@ class Divergence:
         best = min(self._medians[-(-since // self.every) :], default=now)
         progress = start - best
         blown = now > 3.0 * abs(start) + 1e-12
-        lost = progress > 0.2 * abs(start) and now > best + 0.5 * progress
-        if not (blown or lost):
+        lost = progress > 0.2 * abs(start) and now > start
+        said = max((f.t for f in history.findings if f.name == "diverged"), default=-1)
+        if not (blown or lost) or since <= said > len(losses) - 5 * w:  # said already, and nothing was done about it
             return None
         t = len(losses) - 1
         return Finding(
@@ -79,9 +80,10 @@ def sick() -> list[History]:
 
 
 def well() -> list[History]:
-    """A run that falls, and one with single spikes."""
+    """A run that falls, one with single spikes, and one that starts near its end and is shaken by the warm-up."""
     fall = [2.0 * 0.98**t + 0.05 for t in range(200)]
-    return [_run(fall), _run([x * (5.0 if t % 37 == 0 else 1.0) for t, x in enumerate(fall)])]
+    trained = [0.007, 0.006, 0.007] + [0.0015] * 60 + [0.0047] * 60
+    return [_run(fall), _run([x * (5.0 if t % 37 == 0 else 1.0) for t, x in enumerate(fall)]), _run(trained)]
 
 
 def _run(losses: list[float]) -> History:
