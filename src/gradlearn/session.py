@@ -8,10 +8,11 @@ The command line's `train` and `resume`. Everything that can be wrong with what 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def begin(
         _warn_lint(task, say)
         task.choose()
         descent, clock = _plan(task, plan, begun, say)
+        _trim()
         _stop_if_asked(signals)
         about = settings("images", plan, task.described() | {"reading": _plain(reading)})
         folder = folders.begin(runs, "images", name, lambda new: run_toml.write(new, about))
@@ -122,11 +124,18 @@ def _read(path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) ->
             )
         return task
     finally:
+        _trim()
         cache.unlink(missing_ok=True)
         for folder in made:
             if any(folder.iterdir()):
                 break
             folder.rmdir()
+
+
+def _trim() -> None:
+    """Hand memory that reading and measuring needed for a moment back to the system, where the C library can (glibc)."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _note(what: str) -> dict[str, Any]:

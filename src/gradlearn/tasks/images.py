@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Images"]
 
-PART = 500  # pictures scored at once
+PART = 1 << 18  # bytes of pictures scored at once, 500 pictures at most: less memory than a training step needs
 MODELS = ("convnet",)
 WIDTHS = (16, 24, 32, 48, 64, 96)
 
@@ -196,8 +196,9 @@ class Images:
     def outputs(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         """Log-probabilities (n, classes) and labels (n,) of all of the data; the model is in evaluation mode already."""
         parts, labels = [], []
-        for a in range(0, len(data), PART):
-            batch = data(torch.arange(a, min(a + PART, len(data))), -1)
+        size = min(max(PART // math.prod(self.shape), 1), 500)
+        for a in range(0, len(data), size):
+            batch = data(torch.arange(a, min(a + size, len(data))), -1)
             parts.append(log_probabilities(model, batch.x, bool(self.plan.get("mirror_score", False))).cpu())
             labels.append(batch.y.cpu())
         return torch.cat(parts), torch.cat(labels)
