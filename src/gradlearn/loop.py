@@ -191,7 +191,7 @@ def train(
                 score(d, record, "valid", d.valid)
             yield step
             if record is not None and _save_due(d, saved):
-                save(d, record)
+                save(d, record, d.ring)
                 saved = time.perf_counter()
         _conclude(d, record)
     finally:
@@ -227,7 +227,7 @@ def _conclude(d: Descent, record: Recorder | None) -> None:
         if (d.t >= d.controls.end or not d.interrupted) and not any(t == d.t and name == split for t, name, _ in d.history.scores):
             score(d, record, split, data)
     if record is not None:
-        save(d, record)
+        save(d, record, d.ring if d.interrupted else ())
 
 
 def _watch(d: Descent, step: Step, record: Recorder | None) -> None:
@@ -322,10 +322,13 @@ def _modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
     return [(m, m.training) for m in model.modules()]
 
 
-def save(d: Descent, record: Recorder) -> bool:
-    """Write a checkpoint of the whole state. False: it could not be written, and the run goes on."""
+def save(d: Descent, record: Recorder, snapshots: Sequence[Snapshot]) -> bool:
+    """Write a checkpoint of the whole state, with these points to come back to (none where the run is over).
+
+    False: it could not be written, and the run goes on.
+    """
     tensors, groups = pack(d.update)
-    ring = {f"{i}.{k}": v for i, s in enumerate(d.ring) for k, v in _snapshot_tensors(s).items()}
+    ring = {f"{i}.{k}": v for i, s in enumerate(snapshots) for k, v in _snapshot_tensors(s).items()}
     parts = {"model": d.theta.tensors(), "update": tensors, "average": d.average.state(), "ring": ring}
     parts["task"] = {f"buffer.{name}": b for name, b in d.theta.transient().items()}
     state = {
@@ -335,7 +338,7 @@ def save(d: Descent, record: Recorder) -> bool:
         "seconds": d.seconds,
         "controls": {name: getattr(d.controls, name) for name in Controls.__slots__},
         "groups": groups,
-        "ring": [{"t": s.t, "groups": s.groups} for s in d.ring],
+        "ring": [{"t": s.t, "groups": s.groups} for s in snapshots],
     }
     try:
         return record.checkpoint(d.t, parts, state)
