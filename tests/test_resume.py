@@ -208,6 +208,7 @@ def test_what_a_clock_decided_is_replayed(at: int, runs: Path):
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(runs: Path):
     whole = begun("rewind", runs / "whole")
+    whole.ring.clear()  # the checkpoint of a run that is over has no point to come back to
     before = logs(runs / "whole")
     d = made("rewind")
     assert list(train(d, bring_back(d, runs / "whole"))) == []

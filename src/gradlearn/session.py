@@ -45,7 +45,7 @@ from gradlearn.tasks.images import Images, prepare
 
 Say = Callable[[str], None]
 USUAL = 32  # width of the network that the first measurement is made with
-ENDING = 1.2  # seconds for pictures, report and the end of the process
+ENDING = 2.0  # seconds for pictures, report and the end of the process, on a machine that is busy just then
 
 
 def begin(
@@ -192,7 +192,7 @@ def _measure(task: Images, plan: Plan, left: float) -> tuple[float, float, float
     d = build(task, _scratch(plan), valid=task.data("valid"), test=task.data("test"))
     valid, test = measure_score(d, d.valid), measure_score(d, d.test)
     looks = plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
-    return pace, looks * valid / left, 1.5 * (valid + test) + ENDING + 0.01 * left
+    return pace, looks * valid / left, 2.0 * (valid + test) + ENDING + 0.015 * left
 
 
 def _pace(task: Images, plan: Plan, left: float) -> float:
