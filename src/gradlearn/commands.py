@@ -54,7 +54,7 @@ def _configured(config: Path, user: dict[str, Any], path: Path | None) -> tuple[
     }
     data = saved.get("data", {})
     if path is None and data.get("kind") not in (None, "digits"):
-        path = Path(data["source"])
+        path = Path(data.get("path", data["source"]))
     return choices | user, path
 
 

@@ -74,7 +74,8 @@ def begin(
         descent, clock = _plan(task, plan, begun, say)
         _trim()
         _stop_if_asked(signals)
-        about = settings("images", plan, task.described() | {"reading": _plain(reading)})
+        place = {} if path is None else {"path": str(path.resolve())}  # a resume may be asked for from another folder
+        about = settings("images", plan, task.described() | place | {"reading": _plain(reading)})
         folder = folders.begin(runs, "images", name, lambda new: run_toml.write(new, about))
         stack.enter_context(folders.lock(folder))
         record = Record(folder, warn=lambda line: say(f"warning: {line}"))
@@ -98,7 +99,7 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
             say(f"{folder}: is finished, nothing to do ({finished['stop']['message']})")
             return finished
         _warn_machine(saved, say)
-        source = Path(saved["data"]["source"]) if saved["data"]["kind"] != "digits" else None
+        source = Path(saved["data"]["path"]) if "path" in saved["data"] else None
         task = _read(source, plan, dict(saved["data"]["reading"]), folder.parent)
         if task.pictures.fingerprint != saved["data"]["fingerprint"]:
             raise CheckpointTrouble(
@@ -278,7 +279,7 @@ def _stop_if_asked(signals: Signals) -> None:
 
 
 def _plain(reading: dict[str, Any]) -> dict[str, Any]:
-    return {k: str(v) if isinstance(v, Path) else v for k, v in reading.items() if v is not None}
+    return {k: str(v.resolve()) if isinstance(v, Path) else v for k, v in reading.items() if v is not None}
 
 
 def _found(task: Images) -> str:
