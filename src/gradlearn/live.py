@@ -67,15 +67,15 @@ class Live:
         self._found, self._acted = len(history.findings), len(history.actions)
 
     def _draw(self, line: str) -> None:
-        if self._status is None:
-            from rich.console import Console
-            from rich.status import Status
-
-            self._status = Status("", console=Console(), spinner="dots")
-            self._status.start()
         from rich.text import Text
 
-        self._status.update(Text(line, no_wrap=True, overflow="ellipsis"))
+        text = Text(line, no_wrap=True, overflow="ellipsis")
+        if self._status is None:
+            from rich.live import Live as Screen
+
+            self._status = Screen(text, auto_refresh=False, transient=True)
+            self._status.start()
+        self._status.update(text, refresh=True)
 
     def _stop(self) -> None:
         if self._status is not None:

@@ -48,6 +48,9 @@ def test_overfitting_by_the_gap_and_by_the_turn(make: Make) -> None:
     gap = "On its training data it reaches 99.8%, on the validation data 81.1%, 18.7 points apart: it overfits."
     assert gap in paragraph(place)
     scores = [row for row in read(place).scores if row["split"] != "train"]
+    assert "overfit" not in paragraph(place, scores=scores), "the accuracy held within its noise"
+    last = max(i for i, row in enumerate(scores) if row["split"] == "valid")
+    scores[last] = scores[last] | {"value": scores[last]["value"] - 0.1}
     text = paragraph(place, scores=scores)
     assert "The validation loss was lowest at step 480 (" in text
     assert "from there on the model overfitted" in text

@@ -125,13 +125,22 @@ def overfitting(facts: Facts) -> str:
             size = words.points(gap) if share else words.number(gap)
             train, valid = words.score(facts.name, facts.train), words.score(facts.name, facts.final[1])
             return f"On its training data it reaches {train}, on the validation data {valid}, {size} apart: it overfits."
-    if facts.turned:
+    if facts.turned and not _score_held(facts):
         t, low, last = facts.turned
         return (
             f"The validation loss was lowest at step {words.count(t)} ({_loss(low)}) and had risen to {_loss(last)} "
             "by the last look while the training loss fell: from there on the model overfitted."
         )
     return ""
+
+
+def _score_held(facts: Facts) -> bool:
+    """Whether the score, a share, ended within the noise of its best: then a risen loss alone does not tell of overfitting."""
+    n = facts.counts.get("valid")
+    if facts.best is None or facts.final is None or not n or not words.is_share(facts.name):
+        return False
+    fall = facts.direction * (facts.best[1] - facts.final[1])
+    return fall <= 2.0 * noise.error(min(max(facts.final[1], 0.0), 1.0), n)
 
 
 def trouble(findings: Sequence[dict[str, Any]], actions: Sequence[dict[str, Any]], most: int = 3) -> str:
