@@ -426,11 +426,14 @@ def test_a_parameter_that_thaws_is_found_at_the_next_snapshot():
 
 def test_new_buffers_frozen_parameters_and_empty_modules_are_welcome():
     theta = Theta(network())
+    trained = len(theta)
     theta.model.append(nn.Identity())
     theta.model[0].register_parameter("fixed", nn.Parameter(torch.ones(1), requires_grad=False))
     theta.zero()
     theta.zero()
     theta.snapshot()
+    assert len(theta) == trained
+    assert "0.fixed" in theta.tensors()
 
 
 def test_a_removed_parameter_is_refused():
