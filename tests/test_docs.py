@@ -122,7 +122,7 @@ def test_options_shown_exist(page: Path):
     """`--adamw.weight_decay 0.1` in a line of text: the plug-in has that option."""
     text = page.read_text()
     for plugin, option in re.findall(r"`--([a-z_]+)\.([a-z_]+)[ `=]", text):
-        if page.name == "extending.md" and plugin == "lion":
+        if page.name == "extending.md" and plugin == "signum":
             continue
         kinds = [kind for kind in find.KINDS if plugin in find.names(kind)]
         assert kinds, f"--{plugin}.{option}"
@@ -276,7 +276,7 @@ def test_the_update_of_extending_works_as_a_plugin(tmp_path: Path):
     code = next(block.body for block in sessions.blocks(page) if block.kind == "python")
     copy = tmp_path / "gradlearn"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "update" / "lion.py").write_text(code)
+    (copy / "update" / "signum.py").write_text(code)
 
     def command(*words: str) -> Any:
         done = subprocess.run(
@@ -288,10 +288,10 @@ def test_the_update_of_extending_works_as_a_plugin(tmp_path: Path):
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 
-    listed = next(p for p in command("list", "update", "--json")["plugins"] if p["name"] == "lion")
+    listed = next(p for p in command("list", "update", "--json")["plugins"] if p["name"] == "signum")
     assert listed["options"]["weight_decay"] == 0.25
     trained = command(
-        "train", "images", "--steps", "40", "--update", "lion", "--lr", "0.002", "--lion.weight_decay", "0.1", "--json"
+        "train", "images", "--steps", "40", "--update", "signum", "--lr", "0.002", "--signum.weight_decay", "0.1", "--json"
     )
     assert trained["score"]["test"] > 0.5
 

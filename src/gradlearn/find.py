@@ -80,6 +80,20 @@ def describe(kind: str, name: str) -> Listing:
     return Listing(kind, name, public, summary, doc, options)
 
 
+def default(kind: str, name: str, option: str) -> Any:
+    """The default of one option of a plug-in; None where it has no such option."""
+    return next((o.default for o in describe(kind, name).options if o.name == option), None)
+
+
+def wrapped(kind: str, name: str) -> tuple[str, ...]:
+    """The options of a plug-in that name another one of its folder: its class attribute `wraps`, read from the source."""
+    listing = describe(kind, name)
+    tree = ast.parse((_ROOT / kind / f"{name}.py").read_text(encoding="utf-8"))
+    body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == listing.public)
+    found = [n.value for n in body.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "wraps"]
+    return tuple(ast.literal_eval(found[0])) if found else ()
+
+
 def _defaulted(arguments: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:
     """Every argument that has a default, and every keyword-only one."""
     plain = arguments.args[len(arguments.args) - len(arguments.defaults) :]

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch.optim.optimizer import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks as _after_any
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_any
+
+from gradlearn.sweep import sweep
 
 if TYPE_CHECKING:
     from gradlearn.symbols import Estimate
@@ -42,7 +44,7 @@ class Light(Optimizer):
         """The parameters of a group that have a gradient, each gradient in the strides of its parameter."""
         params = [p for p in group["params"] if p.grad is not None]
         for p in params:
-            if p.grad.stride() != p.stride() and group.get("fused"):
+            if p.grad.stride() != p.stride() and group.get("fused", True):
                 p.grad = torch.empty_like(p).copy_(p.grad)
         return params
 
@@ -75,6 +77,39 @@ class Light(Optimizer):
         return self.bare_step(closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch wraps a step that does not say so in its own hook
+
+
+class Elementwise(Light):
+    """An update that is a formula of one coordinate: `formula(p, *states, g, *numbers)` -> the new p and states.
+
+    A class of this kind names its `formula` and `states` and says what `numbers` are; the rest is one `sweep` for each group.
+    """
+
+    formula: ClassVar[Callable[..., tuple[Any, ...]]]
+    states: ClassVar[tuple[str, ...]] = ()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """A group of parameters, its state complete from the start: zeros, and `step` 0."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        group.setdefault("step", 0)
+        for p in group["params"]:
+            for name in self.states:
+                self.state[p][name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+
+    def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:
+        """What the formula takes after the tensors; `group["step"]` counts from 1 here."""
+        raise NotImplementedError
+
+    def update(self) -> None:
+        """One pass over memory for each group."""
+        for group in self.param_groups:
+            params = self.moving(group)
+            if params:
+                group["step"] += 1
+                columns = [params, *([self.state[p][name] for p in params] for name in self.states)]
+                grads = [p.grad for p in params if p.grad is not None]
+                sweep(type(self).formula, columns, [grads], self.numbers(group))
 
 
 _plain: dict[type, Callable[..., Any]] = {}

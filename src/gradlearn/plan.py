@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.find import describe, names
+from gradlearn.find import default, describe, find, names, wrapped
 
 SMALL = 1e9  # operations in a step below which one thread is as fast, and far faster where others use the machine too
 PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
@@ -85,6 +85,8 @@ def check_names(plan: Plan) -> None:
         if choice in plan:
             describe(kind, plan[choice])
             used[plan[choice]] = kind
+    for name, kind in [(name, kind) for name, kind in used.items() if kind in ("update", "gradient")]:
+        _use_wrapped(plan, kind, name, used)
     for name in plan.get("rate", []):
         describe("rate", name)
         used[name] = "rate"
@@ -103,6 +105,16 @@ def check_names(plan: Plan) -> None:
         known = [o.name for o in describe(used[plugin], plugin).options]
         if option not in known:
             raise InputTrouble(f"--{name}: {plugin} has no option {option!r}{nearest(option, known) if known else ''}")
+
+
+def _use_wrapped(plan: Plan, kind: str, name: str, used: dict[str, str]) -> None:
+    """What a plug-in wraps is used too, and what that wraps."""
+    for option in wrapped(kind, name):
+        inner = plan.get(f"{name}.{option}", default(kind, name, option))
+        describe(kind, inner)
+        if inner not in used:
+            used[inner] = kind
+            _use_wrapped(plan, kind, inner, used)
 
 
 def choose_batch(plan: Plan, n: int) -> None:
@@ -152,16 +164,19 @@ def choose_descent(plan: Plan) -> None:
     """Update, rate and average for a run whose length is known."""
     steps = plan["steps"]
     update = plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
-    lr = {"sgd": 0.05}.get(update, min(0.02, 0.3 / math.sqrt(steps)))
-    plan.choose(
-        "lr",
-        round(lr, 6),
-        f"the usual rate of {update}" if update == "sgd" else f"0.3 / sqrt({steps} steps), at most 0.02",
-    )
+    if update in ("adamw", "nadam"):
+        plan.choose("lr", round(min(0.02, 0.3 / math.sqrt(steps)), 6), f"0.3 / sqrt({steps} steps), at most 0.02")
+    else:
+        plan.choose("lr", default("update", update, "lr"), f"the usual rate of {update}")
     if not (is_number(plan["lr"]) and plan["lr"] > 0):
         raise InputTrouble(f"--lr {plan['lr']}: must be a finite number above 0")
     plan.choose("gradient", "backprop", "the model is differentiable")
+    kind = find("update", update)
+    if getattr(kind, "schedule", None) is not None:
+        plan.choose("rate", list(kind.schedule), f"{update} needs no schedule beyond it")
     plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
+    if hasattr(kind, "shown"):
+        plan.choose("average", "own", f"{update} keeps an average of its own")
     plan.choose("average", "ema", "steadier scores before the rate has fallen, the same at the end")
     if plan["average"] == "ema":
         plan.choose("ema.decay", 0.8, "the last 5 looks carry most of the weight")

@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import nn
 from gradlearn import __version__, chance
 from gradlearn.adapt import Subset, placed
 from gradlearn.errors import InputTrouble, NumericsTrouble
-from gradlearn.find import find
+from gradlearn.find import default, find
 from gradlearn.loop import Cadence, Descent, Recorder, evaluating, train
 from gradlearn.plan import Plan
 from gradlearn.step import step as take
@@ -97,17 +98,19 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     seed, device = plan.get("seed", 0), plan.get("device", "cpu")
     data = placed(task.data("train"), device)
     batches = find("batches", plan["batches"])(len(data), **plan.options(plan["batches"]))
-    update = find("update", plan["update"])(theta.groups(), lr=plan["lr"], **plan.options(plan["update"]))
+    kind = find("update", plan["update"])
+    groups = theta.groups() if getattr(kind, "elementwise", True) else theta.views()
+    update = kind(groups, lr=plan["lr"], **options("update", plan["update"], plan))
     d = Descent(
         task=task,
         theta=theta,
         objective=TaskObjective(task, theta.model),
         data=data,
         batches=batches,
-        gradient=find("gradient", plan["gradient"])(**plan.options(plan["gradient"])),
+        gradient=find("gradient", plan["gradient"])(**options("gradient", plan["gradient"], plan)),
         update=update,
         rate=[find("rate", name)(**plan.options(name)) for name in plan["rate"]],
-        average=find("average", plan["average"])(theta, **plan.options(plan["average"])),
+        average=_average(plan, theta, update),
         controls=Controls(end=plan.get("steps", 0), clip=plan["clip"]),
         checks=[find("watch", name)(**plan.options(name)) for name in ("finite", "divergence")],
         remedies=_remedies(plan),
@@ -123,6 +126,22 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     for group in update.param_groups:
         group["initial_lr"] = group["lr"]
     return d
+
+
+def options(kind: str, name: str, plan: Plan) -> dict[str, Any]:
+    """The options of a plug-in; one that names another of its folder (`wraps`) becomes that: a gradient, what makes an update."""
+    chosen = plan.options(name)
+    for option in getattr(find(kind, name), "wraps", ()):
+        inner = chosen.get(option, default(kind, name, option))
+        factory = partial(find(kind, inner), **options(kind, inner, plan))
+        chosen[option] = factory() if kind == "gradient" else factory
+    return chosen
+
+
+def _average(plan: Plan, theta: Theta, update: Any) -> Any:
+    """theta-bar; one that shows the update's own average is told of the update."""
+    kind, chosen = find("average", plan["average"]), plan.options(plan["average"])
+    return kind(theta, update=update, **chosen) if getattr(kind, "of_update", False) else kind(theta, **chosen)
 
 
 def usable(device: str) -> str:

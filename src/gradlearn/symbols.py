@@ -52,6 +52,9 @@ class Estimate(NamedTuple):
     norm: float  # ||g||_2 over all of theta
     n: int  # examples seen
     suspects: Tensor | None = None  # (k,) where the loss is not finite: the examples whose own loss is not
+    variance: float | None = None  # trace of the covariance of one example's gradient, where the estimator knows it
+    norms: Tensor | None = None  # (n,) the norm of each example's gradient, likewise
+    metric: Tensor | None = None  # (size, size) or (size,) a metric tensor of theta, for natural gradients
 
     @property
     def finite(self) -> bool:
@@ -218,7 +221,11 @@ class Gradient(Protocol):
 
 
 class Update(Protocol):
-    """u: a `torch.optim.Optimizer`; `observe` is where it is told of the estimate."""
+    """u: a `torch.optim.Optimizer`; `observe` is where it is told of the estimate.
+
+    Class attributes tell how it is built: `elementwise` (default True): on the flat vector; False: on the single tensors, with
+    `role` and `decay` in each group. `wraps`: names of options that are other updates. `needs_closure`: it evaluates again.
+    """
 
     param_groups: list[dict[str, Any]]
 

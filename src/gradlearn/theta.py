@@ -143,6 +143,18 @@ class Theta:
                 groups.append({"params": [param], "role": "all" if decay else "rest"} | ({} if decay else {"weight_decay": 0.0}))
         return groups
 
+    def views(self) -> list[dict[str, Any]]:
+        """Parameter groups for an update of whole tensors: the module's own, one group for each (role, decay) of a block.
+
+        Each has its `role`; groups without decay carry `weight_decay` 0.
+        """
+        groups: list[dict[str, Any]] = []
+        for block in self.blocks:
+            for role, decay, a, b in block.segments:
+                params = [m.param for m in block.members if a <= m.start < b]
+                groups.append({"params": params, "role": role} | ({} if decay else {"weight_decay": 0.0}))
+        return groups
+
     @contextmanager
     def still(self, update: Any) -> Iterator[None]:
         """While `update` steps, parameters that got no gradient keep their value and their state, as torch would leave them."""
