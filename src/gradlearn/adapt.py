@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.errors import InputTrouble
-from gradlearn.find import find, names
+from gradlearn.find import find, is_penalty, names
 from gradlearn.objective.cross_entropy import count_of
 from gradlearn.objective.squared_error import align
 from gradlearn.symbols import Batch, Data, Losses
@@ -53,6 +53,64 @@ class Examples:
         numbers = index if self.numbers is None else self.numbers.index_select(0, index)
         return Batch(select(self.x, index), select(self.y, index), numbers, draw)
 
+    def about(self, what: str) -> Tensor | None:
+        """(n,) int64. Labels: y (n,). Lengths: targets (n, T) of at least 0, else tokens (n, T) up to the last that is not 0."""
+        x, y = self.x, self.y
+        if what == "labels":
+            return y.long() if isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point() else None
+        if isinstance(y, Tensor) and y.ndim == 2 and not y.is_floating_point():
+            return (y >= 0).sum(1)
+        if not isinstance(x, Tensor) or x.ndim != 2 or x.is_floating_point():
+            return None
+        return ((x != 0) * torch.arange(1, x.shape[1] + 1)).amax(1)
+
+
+class Deferred:
+    """A batch of more examples than are made at once: looks like a `Batch`; each of its `pieces` is made when its turn comes.
+
+    Args:
+        data: where the examples come from.
+        index: (n,) int64.
+        draw: as for `Batch`; each piece has one of its own.
+    """
+
+    def __init__(self, data: Data, index: Tensor, draw: int) -> None:
+        self.data, self.index, self.draw = data, index, draw
+        self.n = index.shape[0]
+
+    def pieces(self, size: int) -> Iterator[Batch]:
+        """One piece after the other, of so many examples; 0: in one."""
+        for k, index in enumerate(self.index.split(size or max(self.n, 1))):
+            yield self.data(index, self.draw if self.draw < 0 else chance.key(self.draw, "piece", k))
+
+    @property
+    def x(self) -> Any:
+        """All inputs at once, for what insists on them."""
+        return self.data(self.index, self.draw).x
+
+    @property
+    def y(self) -> Any:
+        """All targets at once."""
+        return self.data(self.index, self.draw).y
+
+
+class InPieces:
+    """Other data; a batch of more than `most` examples is `Deferred`."""
+
+    def __init__(self, data: Data, most: int) -> None:
+        self.data, self.most = data, most
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __call__(self, index: Tensor, draw: int) -> Any:
+        """A `Batch`, or what looks like one."""
+        return self.data(index, draw) if len(index) <= self.most else Deferred(self.data, index, draw)
+
+    def about(self, what: str) -> Tensor | None:
+        """As the data within."""
+        return known_of(self.data, what)
+
 
 class Subset:
     """Some of the examples of other data, renumbered from 0."""
@@ -66,6 +124,11 @@ class Subset:
     def __call__(self, index: Tensor, draw: int) -> Batch:
         """The examples of these numbers."""
         return self.data(self.rows[index], draw)
+
+    def about(self, what: str) -> Tensor | None:
+        """As the data within."""
+        found = known_of(self.data, what)
+        return None if found is None else found[self.rows]
 
 
 class Items:
@@ -87,6 +150,11 @@ class Items:
         x, y = (tuple(v) if isinstance(v, list) and v and isinstance(v[0], Tensor) else v for v in batch)
         return Batch(to_tensors(x), to_tensors(y), index, draw)
 
+    def about(self, what: str) -> Tensor | None:
+        """An attribute of the data set with that name; torchvision calls labels `targets`."""
+        found = getattr(self.dataset, what, getattr(self.dataset, "targets", None) if what == "labels" else None)
+        return None if found is None else torch.as_tensor(found).long()
+
 
 class OnDevice:
     """Other data whose batches arrive on a device; the data itself stays where it is."""
@@ -101,6 +169,23 @@ class OnDevice:
         """The same examples; their indices stay on the CPU."""
         batch = self.data(index, draw)
         return Batch(moved(batch.x, self.device), moved(batch.y, self.device), batch.index, batch.draw)
+
+    def about(self, what: str) -> Tensor | None:
+        """As the data within."""
+        return known_of(self.data, what)
+
+
+def known_of(data: Data, what: str) -> Tensor | None:
+    """(n,) int64: the "labels" or "lengths" of all examples, without making a batch; None where the data cannot say."""
+    return data.about(what) if hasattr(data, "about") else None  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def about(data: Data, what: str) -> Tensor:
+    """As `known_of`. Raises InputTrouble where the data cannot say."""
+    found = known_of(data, what)
+    if found is None:
+        raise InputTrouble(f"--batches: needs the {what} of the examples, and these data have none; use --batches shuffle")
+    return found
 
 
 def placed(data: Data, device: str) -> Data:
@@ -228,7 +313,7 @@ def loss_of(
     if class_weight is not None:
         raise InputTrouble("class_weight: only the cross_entropy loss has classes; leave it out")
     if isinstance(loss, str):
-        known = [*names("objective"), *SHORT]
+        known = [*(name for name in names("objective") if not is_penalty(name)), *SHORT]
         if loss not in known:
             from gradlearn.errors import nearest
 

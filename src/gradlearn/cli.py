@@ -146,9 +146,12 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     plan.add_argument("--model", help=_names("models"))
     plan.add_argument("--batch", type=batch, help="examples a step, or full")
     plan.add_argument("--lr", type=positive, help="peak learning rate")
-    for kind in ("update", "gradient", "average"):
+    for kind in ("update", "gradient", "average", "batches"):
         plan.add_argument(f"--{kind}", help=_names(kind))
     plan.add_argument("--rate", type=lambda text: text.split(","), help="factors, such as warmup,linear; known: " + _names("rate"))
+    plan.add_argument(
+        "--penalty", type=lambda text: text.split(","), help="added to the loss, such as l1,spectral; known: " + _penalties()
+    )
     plan.add_argument("--clip", type=positive, help="bound on the norm of the gradient")
     plan.add_argument("--shift", type=int, help="augmentation: pixels")
     plan.add_argument("--mirror", type=yes_or_no, help="augmentation: left-right mirror images, yes or no")
@@ -165,6 +168,10 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
 
 def _names(kind: str) -> str:
     return ", ".join(find.names(kind))
+
+
+def _penalties() -> str:
+    return ", ".join(name for name in find.names("objective") if find.is_penalty(name))
 
 
 def flags(command: str) -> list[str]:

@@ -86,12 +86,23 @@ def default(kind: str, name: str, option: str) -> Any:
 
 
 def wrapped(kind: str, name: str) -> tuple[str, ...]:
-    """The options of a plug-in that name another one of its folder: its class attribute `wraps`, read from the source."""
+    """The options of a plug-in that name another one of its folder: its class attribute `wraps`."""
+    return tuple(attribute(kind, name, "wraps") or ())
+
+
+def is_penalty(name: str) -> bool:
+    """Whether a file of `objective/` is a penalty that is added to a loss, not a loss."""
+    return bool(attribute("objective", name, "penalty"))
+
+
+@lru_cache(maxsize=256)
+def attribute(kind: str, name: str, wanted: str) -> Any:
+    """A class attribute of a plug-in that is a plain value, read from the source; None where there is none."""
     listing = describe(kind, name)
     tree = ast.parse((_ROOT / kind / f"{name}.py").read_text(encoding="utf-8"))
     body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == listing.public)
-    found = [n.value for n in body.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "wraps"]
-    return tuple(ast.literal_eval(found[0])) if found else ()
+    found = [n.value for n in body.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == wanted]
+    return ast.literal_eval(found[0]) if found else None
 
 
 def _defaulted(arguments: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gradlearn.record.record import Record
 
 SETTINGS = ("time", "epochs", "steps", "batch", "update", "lr", "act", "seed", "device")
-MORE = ("rate", "average", "gradient", "clip", "save_every", "score_every")
+MORE = ("rate", "average", "gradient", "batches", "penalty", "clip", "save_every", "score_every")
 
 
 @dataclass
@@ -212,8 +212,9 @@ def _user(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any
         del user["act"]
     user |= {k.replace("__", "."): v for k, v in options.items()}
     user = {k: v.item() if isinstance(v, np.generic) else v for k, v in user.items()}
-    if isinstance(user.get("rate"), str):
-        user["rate"] = user["rate"].split(",")
+    for several in ("rate", "penalty"):
+        if isinstance(user.get(several), str):
+            user[several] = user[several].split(",")
     for name in user:
         if "." not in name and name not in (*SETTINGS, *MORE):
             raise InputTrouble(f"fit: unknown argument {name!r}{nearest(name, [*SETTINGS, *MORE, 'valid', 'run', 'resume'])}")

@@ -120,7 +120,7 @@ class Descent:
 
     def now(self) -> Now:
         """When we are."""
-        return Now(self.t, self.controls.end, self.seen, self.seed, self.round)
+        return Now(self.t, self.controls.end, self.seen, self.seed, self.round, self.controls.batch)
 
     def finite(self) -> bool:
         """Whether every number of the state is one: theta, running statistics, update, average; an infinite mask is meant so."""
@@ -223,6 +223,8 @@ def _conclude(d: Descent, record: Recorder | None) -> None:
         d.rewind(0)
     elif d.controls.stop < 0 and not d.interrupted and d.history.count("rewind") and d.risen():
         perform(d, Action(d.t - 1, "rewind", "the run ends with its last good weights"), record)
+    if d.t >= d.controls.end and d.valid is not None and hasattr(d.average, "choose"):
+        d.average.choose(d.theta, lambda: _scored(d, d.valid))  # pyright: ignore[reportAttributeAccessIssue]
     for split, data in (("valid", d.valid), ("test", d.test)):
         if (d.t >= d.controls.end or not d.interrupted) and not any(t == d.t and name == split for t, name, _ in d.history.scores):
             score(d, record, split, data)
@@ -235,7 +237,9 @@ def _watch(d: Descent, step: Step, record: Recorder | None) -> None:
     for check in d.checks:
         if (step.t + 1) % check.every:
             continue
-        check.measure(step, d.theta, d.objective)
+        values = check.measure(step, d.theta, d.objective)
+        if isinstance(values, Mapping):
+            d.history.note(step.t, type(check).__module__.rpartition(".")[2], values)
         finding = check.judge(d.history)
         if finding is None:
             continue
@@ -287,12 +291,21 @@ def score(d: Descent, record: Recorder | None, split: str, data: Data | None) ->
     if data is None or len(data) == 0:
         return None
     start = time.perf_counter()
-    with d.average.shown(d.theta), evaluating(d.theta.model):
-        result = d.task.score(d.theta.model, data)
+    with d.average.shown(d.theta):
+        result = _scored(d, data)
     d.history.scores.append((d.t, split, result))
+    if split == "valid" and hasattr(d.average, "judged"):
+        d.average.judged(d.theta, result)  # pyright: ignore[reportAttributeAccessIssue]
     if record is not None:
         record.score(d.t, split, result, time.perf_counter() - start)
     return result
+
+
+def _scored(d: Descent, data: Data | None) -> Score:
+    """The score of the model as it stands."""
+    assert data is not None
+    with evaluating(d.theta.model):
+        return d.task.score(d.theta.model, data)
 
 
 def keep_shown(d: Descent) -> None:
@@ -331,6 +344,7 @@ def save(d: Descent, record: Recorder, snapshots: Sequence[Snapshot]) -> bool:
     ring = {f"{i}.{k}": v for i, s in enumerate(snapshots) for k, v in _snapshot_tensors(s).items()}
     parts = {"model": d.theta.tensors(), "update": tensors, "average": d.average.state(), "ring": ring}
     parts["task"] = {f"buffer.{name}": b for name, b in d.theta.transient().items()}
+    parts["task"] |= {f"objective.{k}": v for k, v in getattr(d.objective, "state", dict)().items()}
     state = {
         "t": d.t,
         "seen": d.seen,
@@ -338,6 +352,7 @@ def save(d: Descent, record: Recorder, snapshots: Sequence[Snapshot]) -> bool:
         "seconds": d.seconds,
         "controls": {name: getattr(d.controls, name) for name in Controls.__slots__},
         "groups": groups,
+        "measured": d.history.measured,
         "ring": [{"t": s.t, "groups": s.groups} for s in snapshots],
     }
     try:
@@ -355,6 +370,10 @@ def restore(d: Descent, parts: Mapping[str, Mapping[str, Tensor]], state: Mappin
     d.average.load(parts["average"])
     for name, buffer in d.theta.transient().items():
         buffer.copy_(parts["task"][f"buffer.{name}"])
+    own = {k.removeprefix("objective."): v for k, v in parts["task"].items() if k.startswith("objective.")}
+    if own:
+        d.objective.load(own)  # pyright: ignore[reportAttributeAccessIssue]
+    d.history.measured = {k: [(int(t), float(v)) for t, v in rows] for k, rows in state.get("measured", {}).items()}
     d.t, d.seen, d.round, d.seconds = state["t"], state["seen"], state["round"], state["seconds"]
     for name, value in state["controls"].items():
         setattr(d.controls, name, value)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.find import default, describe, find, names, wrapped
+from gradlearn.find import default, describe, find, is_penalty, names, wrapped
 
 SMALL = 1e9  # operations in a step below which one thread is as fast, and far faster where others use the machine too
+PIECE = 1024  # examples of a full batch that are in memory at once
 PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
 
 
@@ -90,7 +91,8 @@ def check_names(plan: Plan) -> None:
     for name in plan.get("rate", []):
         describe("rate", name)
         used[name] = "rate"
-    for kind in ("objective", "watch", "remedy"):
+    used |= dict.fromkeys(_penalties(plan), "objective")
+    for kind in ("watch", "remedy"):
         used |= dict.fromkeys(names(kind), kind)
     for name in plan.choices:
         plugin, dot, option = name.partition(".")
@@ -98,6 +100,7 @@ def check_names(plan: Plan) -> None:
             continue
         if plugin not in used:
             other = next((c for c, kind in PLUGGED.items() if plugin in names(kind)), None)
+            other = "penalty" if plugin in names("objective") else other
             hint = f"; choose it with --{other} {plugin}" if other else nearest(plugin, used)
             raise InputTrouble(f"--{name}: this run has no {plugin!r}{hint}")
         if used[plugin] == "update" and option == "lr":
@@ -107,10 +110,21 @@ def check_names(plan: Plan) -> None:
             raise InputTrouble(f"--{name}: {plugin} has no option {option!r}{nearest(option, known) if known else ''}")
 
 
+def _penalties(plan: Plan) -> list[str]:
+    """What a run may name of `objective/`: every loss, and the penalties it asks for. Raises InputTrouble for unknown ones."""
+    known = [name for name in names("objective") if is_penalty(name)]
+    for name in plan.get("penalty", []):
+        if name not in known:
+            raise InputTrouble(f"--penalty {name}: not known{nearest(name, known)}")
+    return [name for name in names("objective") if name not in known or name in plan.get("penalty", [])]
+
+
 def _use_wrapped(plan: Plan, kind: str, name: str, used: dict[str, str]) -> None:
     """What a plug-in wraps is used too, and what that wraps."""
     for option in wrapped(kind, name):
-        inner = plan.get(f"{name}.{option}", default(kind, name, option))
+        inner = plan.get(f"{name}.{option}") or default(kind, name, option)
+        if not inner:
+            continue
         describe(kind, inner)
         if inner not in used:
             used[inner] = kind
@@ -125,8 +139,10 @@ def choose_batch(plan: Plan, n: int) -> None:
         raise InputTrouble(f"--batch {batch!r}: expected a number of examples, 'full' or 'auto'")
     kind = "full" if batch == "full" or batch >= n else "single" if batch == 1 else "shuffle"
     plan.choose("batches", kind, "follows from the batch")
-    if plan["batches"] == "shuffle":
-        plan.choose("shuffle.size", batch, "follows from the batch")
+    if "size" in [o.name for o in describe("batches", plan["batches"]).options]:
+        plan.choose(f"{plan['batches']}.size", batch, "follows from the batch")
+    if kind == "full" and n > PIECE and plan.get("gradient", "backprop") == "backprop":
+        plan.choose("backprop.part", PIECE, f"a full batch passes in pieces: memory for {PIECE:,} examples, not for all")
 
 
 def batch_size(plan: Plan, n: int) -> int:

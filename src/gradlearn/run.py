@@ -20,10 +20,11 @@ import torch
 from torch import nn
 
 from gradlearn import __version__, chance
-from gradlearn.adapt import Subset, placed
+from gradlearn.adapt import InPieces, Subset, about, placed
 from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.find import default, find
 from gradlearn.loop import Cadence, Descent, Recorder, evaluating, train
+from gradlearn.penalty import penalised, penalties
 from gradlearn.plan import Plan
 from gradlearn.step import step as take
 from gradlearn.symbols import Action, Batch, Controls, Data, History, Losses, Step, Task
@@ -35,8 +36,8 @@ Show = Callable[[Descent, Step], None]
 class TaskObjective:
     """L for one task and model."""
 
-    def __init__(self, task: Task, model: nn.Module) -> None:
-        self.task, self.model = task, model
+    def __init__(self, task: Task, model: nn.Module, data: Data | None = None) -> None:
+        self.task, self.model, self.data = task, model, data
 
     def __call__(self, batch: Batch) -> Losses:
         """The task's losses of this batch."""
@@ -97,14 +98,19 @@ def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | 
 def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Data | None) -> Descent:
     seed, device = plan.get("seed", 0), plan.get("device", "cpu")
     data = placed(task.data("train"), device)
-    batches = find("batches", plan["batches"])(len(data), **plan.options(plan["batches"]))
+    chooser = find("batches", plan["batches"])
+    known = {what: about(data, what) for what in getattr(chooser, "wants", ())}
+    batches = chooser(len(data), **known, **plan.options(plan["batches"]))
+    part = plan.options(plan["gradient"]).get("part", 0)
+    if plan["batches"] == "full" and part:
+        data = InPieces(data, part)
     kind = find("update", plan["update"])
     groups = theta.groups() if getattr(kind, "elementwise", True) else theta.views()
     update = kind(groups, lr=plan["lr"], **options("update", plan["update"], plan))
     d = Descent(
         task=task,
         theta=theta,
-        objective=TaskObjective(task, theta.model),
+        objective=penalised(TaskObjective(task, theta.model, data), penalties(plan)),
         data=data,
         batches=batches,
         gradient=find("gradient", plan["gradient"])(**options("gradient", plan["gradient"], plan)),
@@ -112,7 +118,9 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
         rate=[find("rate", name)(**plan.options(name)) for name in plan["rate"]],
         average=_average(plan, theta, update),
         controls=Controls(end=plan.get("steps", 0), clip=plan["clip"]),
-        checks=[find("watch", name)(**plan.options(name)) for name in ("finite", "divergence")],
+        checks=[
+            find("watch", name)(**plan.options(name)) for name in ("finite", "divergence", *(["noise"] if plan.get("grow") else []))
+        ],
         remedies=_remedies(plan),
         valid=None if valid is None else placed(valid, device),
         test=None if test is None else placed(test, device),
@@ -132,7 +140,9 @@ def options(kind: str, name: str, plan: Plan) -> dict[str, Any]:
     """The options of a plug-in; one that names another of its folder (`wraps`) becomes that: a gradient, what makes an update."""
     chosen = plan.options(name)
     for option in getattr(find(kind, name), "wraps", ()):
-        inner = chosen.get(option, default(kind, name, option))
+        inner = chosen.get(option) or default(kind, name, option)
+        if not inner:
+            continue
         factory = partial(find(kind, inner), **options(kind, inner, plan))
         chosen[option] = factory() if kind == "gradient" else factory
     return chosen
@@ -155,7 +165,10 @@ def usable(device: str) -> str:
 
 def _remedies(plan: Plan) -> list[Any]:
     if plan["act"]:
-        return [find("remedy", name)(**plan.options(name)) for name in ("skip", "rewind", "stop")]
+        return [
+            find("remedy", name)(**plan.options(name))
+            for name in ("skip", "rewind", *(["grow"] if plan.get("grow") else []), "stop")
+        ]
     return [find("remedy", "stop")(**plan.options("stop"))]
 
 
@@ -220,7 +233,7 @@ def carry_out(
     if d.controls.stop >= 0:
         last = next(a for a in reversed(d.history.actions) if a.name == "stop")
         return {"reason": "numerics", "message": last.why}
-    if d.controls.finish >= 0:
+    if any(a.name == "finish" and a.by == "clock" for a in d.history.actions):
         return {
             "reason": "time",
             "message": f"the time was used up at step {d.t}; the learning rate had been brought to zero",

@@ -40,7 +40,7 @@ def step(
         closure = (lambda: gradient(objective, theta, batch).loss) if getattr(update, "needs_closure", False) else None
         with theta.still(update) if theta.untouched else nullcontext():
             update.step(closure)
-        average.see(theta)
+        average.see(theta, now)
     return Step(
         now.t,
         estimate.loss,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gradlearn import chance
 from gradlearn.adapt import SHORT, Examples, Subset, leaves, loss_of, moved, rows, to_data
 from gradlearn.errors import InputTrouble
-from gradlearn.find import names
+from gradlearn.find import is_penalty, names
 from gradlearn.loop import evaluating
 from gradlearn.plan import Plan
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
@@ -39,7 +39,7 @@ class Supervised:
     def use(self, plan: Plan) -> None:
         """Take over the options of a loss given by its name. Raises InputTrouble for options of another one."""
         own = SHORT.get(self.given, self.given) if isinstance(self.given, str) else ""
-        for name in names("objective"):
+        for name in (name for name in names("objective") if not is_penalty(name)):
             options = plan.options(name)
             if options and name != own:
                 raise InputTrouble(f"--{name}.{next(iter(options))}: the loss of this run is not {name!r}; leave it out")

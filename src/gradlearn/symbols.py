@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -35,6 +35,21 @@ class Batch(NamedTuple):
     def n(self) -> int:
         """How many examples."""
         return self.index.shape[0]
+
+    def pieces(self, size: int) -> Iterator[Batch]:
+        """The batch in pieces of so many examples, in order; the last may be smaller. 0: in one."""
+        step = size or max(self.n, 1)
+        for a in range(0, self.n, step):
+            yield Batch(_cut(self.x, a, a + step), _cut(self.y, a, a + step), self.index[a : a + step], self.draw)
+
+
+def _cut(value: Any, a: int, b: int) -> Any:
+    """Examples [a, b) of a tensor, or of every tensor in a tuple, list or dict."""
+    if isinstance(value, dict):
+        return {k: _cut(v, a, b) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_cut(v, a, b) for v in value)
+    return value[a:b] if hasattr(value, "shape") else value
 
 
 class Losses(NamedTuple):
@@ -71,6 +86,7 @@ class Now(NamedTuple):
     seen: int  # examples consumed before this step
     seed: int
     round: int = 0  # how often `collect` has been called
+    batch: int = 0  # examples in a batch as the dial says; 0 = what the plan chose
 
     @property
     def share(self) -> float:
@@ -133,6 +149,7 @@ class Controls:
 
     rate: float = 1.0  # factor on every learning rate
     clip: float = 0.0  # bound on ||g||_2; 0 = none
+    batch: int = 0  # examples in a batch; 0 = what the plan chose
     end: int = 0  # T: the step at which the run is over
     finish: int = -1  # from this step on the rate falls from `level` in a straight line to zero at `end`; -1 = never asked
     level: float = 1.0  # what the schedules gave when `finish` was asked
@@ -151,6 +168,12 @@ class History:
         self.scores: list[tuple[int, str, Score]] = []  # (t, split, score)
         self.findings: list[Finding] = []
         self.actions: list[Action] = []
+        self.measured: dict[str, list[tuple[int, float]]] = {}  # "check.what": (t, value); in every checkpoint
+
+    def note(self, t: int, name: str, values: Mapping[str, float]) -> None:
+        """What a check measured after step t."""
+        for what, value in values.items():
+            self.measured.setdefault(f"{name}.{what}", []).append((t, value))
 
     def add(self, step: Step) -> None:
         """One more step is done."""
@@ -202,12 +225,17 @@ class Objective(Protocol):
     """L as the gradient sees it: the task's losses plus penalties on theta, for one batch."""
 
     model: nn.Module
+    data: Data | None  # the training data, for a check that looks at examples of its own choice; None: nobody said
 
     def __call__(self, batch: Batch) -> Losses: ...
 
 
 class Batches(Protocol):
-    """B: a pure function of now. `Batches(n, **options)`, n examples in the data."""
+    """B: a pure function of now. `Batches(n, **options)`, n examples in the data.
+
+    Class attributes: `wants`: what is to be known of each example, "labels" or "lengths", given by that keyword as (n,) int64;
+    `grows`: whether the size follows `now.batch`.
+    """
 
     size: int  # examples in one batch
 
@@ -245,9 +273,14 @@ class Rate(Protocol):
 
 
 class Average(Protocol):
-    """theta-bar: `see` after each step; inside `shown` the model holds the weights that are scored and saved."""
+    """theta-bar: `see` after each step; inside `shown` the model holds the weights that are scored and saved.
 
-    def see(self, theta: Theta) -> None: ...
+    What else it may have: `judged(theta, score)`: told of each score on validation data; `choose(theta, scored)`: before the last
+    score, `scored()` scores the model as it stands; `refresh = True`: BatchNorm statistics are recomputed where it is shown;
+    `of_update = True`: it is made with `update=` the update of the run.
+    """
+
+    def see(self, theta: Theta, now: Now | None = None) -> None: ...  # now: for one that begins at a share of the run
 
     def shown(self, theta: Theta) -> AbstractContextManager[None]: ...
 
@@ -262,7 +295,9 @@ class Check(Protocol):
     every: int  # steps between two looks
     cost: float  # of one look, in units of one training step
 
-    def measure(self, step: Step, theta: Theta, objective: Objective) -> float | None: ...
+    def measure(self, step: Step, theta: Theta, objective: Objective) -> float | Mapping[str, float] | None:
+        """A mapping is kept in `History.measured`, over resume too."""
+        ...
 
     def judge(self, history: History) -> Finding | None: ...
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble
+from gradlearn.symbols import Now
 from gradlearn.theta import Theta
 
 __all__ = ["Ema"]
@@ -36,7 +37,7 @@ class Ema:
         self._numbers = [t.is_floating_point() and bool(torch.isfinite(t).all()) for t in theta.buffers()]  # not an infinite mask
         self.mean = [t.clone() for t in self._sources(theta)]
 
-    def see(self, theta: Theta) -> None:
+    def see(self, theta: Theta, now: Now | None = None) -> None:
         """Take in theta after a step."""
         self.steps += 1
         if self.steps % self.every:

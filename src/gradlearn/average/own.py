@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble
+from gradlearn.symbols import Now
 from gradlearn.theta import Theta
 
 __all__ = ["Own"]
@@ -30,7 +31,7 @@ class Own:
             raise InputTrouble(f"--average own: {type(update).__name__} keeps no average of its own; use plain or ema")
         self.update = update
 
-    def see(self, theta: Theta) -> None:
+    def see(self, theta: Theta, now: Now | None = None) -> None:
         """The update has seen it."""
 
     @contextmanager

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
+from gradlearn.symbols import Now
 from gradlearn.theta import Theta
 
 __all__ = ["Plain"]
@@ -21,7 +22,7 @@ class Plain:
     def __init__(self, theta: Theta) -> None:
         del theta
 
-    def see(self, theta: Theta) -> None:
+    def see(self, theta: Theta, now: Now | None = None) -> None:
         """Nothing to remember."""
 
     @contextmanager

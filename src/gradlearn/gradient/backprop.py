@@ -58,7 +58,7 @@ class Backprop:
     def _in_parts(self, objective: Objective, theta: Theta, batch: Batch) -> tuple[float, Tensor]:
         total = count = 0.0
         totals: list[Tensor] = []
-        for k, piece in enumerate(_pieces(batch, self.part)):
+        for k, piece in enumerate(batch.pieces(self.part)):
             chance.reseed(batch.draw, k)
             losses = objective(piece)
             self._backward(losses.total, 1.0)
@@ -85,18 +85,3 @@ class Backprop:
             self._seed = (seed, weight)
         total.backward(seed)
 
-
-def _pieces(batch: Batch, size: int) -> list[Batch]:
-    def cut(value: object, a: int, b: int) -> object:
-        if isinstance(value, Tensor):
-            return value[a:b]
-        if isinstance(value, dict):
-            return {k: cut(v, a, b) for k, v in value.items()}
-        if isinstance(value, (tuple, list)):
-            return type(value)(cut(v, a, b) for v in value)
-        return value
-
-    return [
-        Batch(cut(batch.x, a, a + size), cut(batch.y, a, a + size), batch.index[a : a + size], batch.draw)
-        for a in range(0, batch.n, size)
-    ]
