@@ -18,6 +18,12 @@ def test_names_are_the_files_of_the_folder():
     assert list(find.names("rate")) == sorted(find.names("rate"))
 
 
+def test_no_name_is_used_in_two_folders():
+    """`--name.option` would mean either."""
+    names = [name for _, name in ALL]
+    assert sorted(set(names)) == sorted(names)
+
+
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_the_listing_says_what_the_class_is(kind: str, name: str):
     listing = find.describe(kind, name)

@@ -1,220 +1,163 @@
 """The compiled way of `sweep`: a formula of one coordinate becomes one loop of machine code over all tensors of a group.
 
-numba turns the formula into vector instructions; no compiler is needed, and code once compiled is kept on disk. The tensors reach
-the loop as a table of addresses, so that five hundred small ones cost what one vector does. Floating-point contraction (fused
-multiply-add) is allowed: results differ from pure PyTorch in the last bit. For `sweep.py` only.
+numba turns the formula into vector instructions; no compiler is needed, and code once compiled is kept on disk, one file for each
+formula and type of number. The tensors reach the loop as a table of addresses, so that five hundred small ones cost what one vector
+does. Each operation is rounded by itself, in vectors and in what is left over at their ends: a coordinate's new value does not
+depend on where it lies, nor on the number of threads. Only sums are taken in lanes. For `sweep.py` only.
 """
-
-# ruff: noqa: RUF005  (numba knows tuples that are added, not tuples that are unpacked)
 
 from __future__ import annotations
 
 import hashlib
+import os
+import types
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba as nb
 import numpy as np
 import torch
-from numba.extending import intrinsic, overload, register_jitable
-from numba.np.numpy_support import carray
+from numba.core import config
+from numba.core.errors import NumbaError
+from numba.extending import register_jitable
 from torch import Tensor
 
+from gradlearn import native_parts
 from gradlearn import sweep as plain
+from gradlearn.native_parts import EXACT, after, copies, load, places, plus, store, stretch
 
-_FAST = {"contract", "nsz", "arcp", "reassoc"}  # reassoc: sums in vector lanes
-_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "error_model": "numpy"}
+_KIND = {torch.float32: (np.float32, nb.float32), torch.float64: (np.float64, nb.float64)}
+
+Loop = Callable[..., tuple[float, ...]]
 
 
-def run(formula: plain.Formula, columns: Sequence[Sequence[Tensor]], writes: int, numbers: Sequence[float]) -> list[float]:
-    """Apply the formula to every coordinate; the sums of what it returns beyond `writes` values, in float64."""
-    table = np.array([[t.data_ptr() for t in column] for column in columns], dtype=np.int64)
-    sizes = np.array([t.numel() for t in columns[0]], dtype=np.int64)
-    kind = np.float32 if columns[0][0].dtype == torch.float32 else np.float64
-    typed = tuple(kind(x) for x in numbers)
-    loop = _loop(formula, writes, len(columns) - writes)
-    total, threads = int(sizes.sum()), torch.get_num_threads()
+def run(
+    loop: Loop,
+    table: Sequence[Sequence[int]],
+    sizes: Sequence[int],
+    dtype: torch.dtype,
+    numbers: Sequence[float],
+    changed: Sequence[Tensor],
+) -> list[float]:
+    """Apply a loop to every coordinate.
+
+    Args:
+        loop: what `ready` gave.
+        table: (columns, tensors) addresses.
+        sizes: elements of each tensor.
+        dtype: of all of them.
+        numbers: what the formula takes after the tensors.
+        changed: tensors that autograd is told have been written to.
+
+    Returns:
+        The sums of what the formula returns beyond the written values, in float64.
+    """
+    kind = _KIND[dtype][0]
+    addresses, lengths = np.array(table, dtype=np.int64), np.array(sizes, dtype=np.int64)
+    typed, total, threads = tuple(map(kind, numbers)), int(lengths.sum()), torch.get_num_threads()
     if threads == 1 or total < plain.SHARED:
-        return list(loop(table, sizes, 0, total, kind(0), typed))
-    cuts = [(total * i // threads) & -16 for i in range(threads)] + [total]
-    parts = _pool(threads).map(lambda i: loop(table, sizes, cuts[i], cuts[i + 1], kind(0), typed), range(threads))
-    return [sum(column) for column in zip(*parts, strict=True)]
+        sums = list(loop(addresses, lengths, 0, total, kind(0), typed))
+    else:
+        cuts = [(total * i // threads) & -16 for i in range(threads)] + [total]
+        pool = _pool(threads, os.getpid())
+        others = [pool.submit(loop, addresses, lengths, cuts[i], cuts[i + 1], kind(0), typed) for i in range(1, threads)]
+        parts = [loop(addresses, lengths, 0, cuts[1], kind(0), typed), *(other.result() for other in others)]
+        sums = [float(sum(column)) for column in zip(*parts, strict=True)]
+    if changed and not changed[0].is_inference():
+        torch.autograd.graph.increment_version(changed)
+    return sums
 
 
 @lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="sweep")
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads of this process: a fork has none of its parent's."""
+    return ThreadPoolExecutor(threads - 1, thread_name_prefix="sweep")
 
 
-@lru_cache(maxsize=256)
-def _loop(formula: plain.Formula, writes: int, reads: int) -> Callable[..., tuple[float, ...]]:
-    """The loop for one formula, compiled on its first call for each type of number."""
-    register_jitable(**_OPTIONS)(formula)
+@lru_cache(maxsize=512)
+def ready(formula: plain.Formula, writes: int, reads: int, numbers: int, dtype: torch.dtype) -> Loop | None:
+    """The loop of one formula, compiled or found on disk; None (and a warning) where numba does not know what the formula uses."""
+    if config.DISABLE_JIT:  # pyright: ignore
+        return None
+    kind = _KIND[dtype][1]
+    signature = (nb.int64[:, ::1], nb.int64[::1], nb.int64, nb.int64, kind, nb.types.UniTuple(kind, numbers))
+    for keep in (True, False):  # a place to keep it may be missing, full or damaged
+        try:
+            loop = _loop(formula, writes, reads, f"{dtype} {numbers}", keep)
+            loop.compile(signature)
+            loop.disable_compile()
+        except NumbaError as error:
+            what = str(error).strip().splitlines()[0][:100]
+            warnings.warn(f"{formula.__qualname__}: not compiled, plain PyTorch is used ({what})", RuntimeWarning, stacklevel=4)
+            return None
+        except Exception:
+            if not keep:
+                raise
+        else:
+            return loop
+    return None
+
+
+def _loop(formula: plain.Formula, writes: int, reads: int, kind: str, keep: bool) -> Any:
+    """The loop for one formula, not yet compiled."""
+    register_jitable(**EXACT)(formula)
     written, read = (0,) * writes, (0,) * reads
-    same = hashlib.sha256(formula.__code__.co_code + repr(formula.__code__.co_consts).encode()).hexdigest()
 
-    @nb.njit(cache=True, **_OPTIONS)
     def loop(table: Any, sizes: Any, begin: Any, end: Any, zero: Any, numbers: Any) -> Any:
         # coordinates [begin, end) of all tensors laid end to end
-        _ = same  # what is kept on disk is found by what the loop closes over: another formula is another loop
-        sums = _zeros(_after(written, formula(*(_numbers(written, zero) + _numbers(read, zero) + numbers))))
-        offset = 0
+        sums = copies(after(written, formula(*(copies(written, zero) + copies(read, zero) + numbers))), 0.0)
+        offset, first, columns = 0, table.ctypes.data, len(written)
         for t in range(sizes.size):
             a, b = max(begin - offset, 0), min(end - offset, sizes[t])
-            if a < b:
-                out = _arrays(written, table, 0, t, a, b - a, zero)
-                given = _arrays(read, table, writes, t, a, b - a, zero)
-                for i in range(b - a):
-                    values = formula(*(_load(out, i) + _load(given, i) + numbers))
-                    _store(out, values, i)
-                    sums = _plus(sums, _after(written, values))
+            while a < b:
+                n = stretch(sums, b - a)
+                out = places(written, first, sizes.size, 0, t, a, zero)
+                given = places(read, first, sizes.size, columns, t, a, zero)
+                part = copies(sums, zero)
+                for i in range(n):
+                    values = formula(*(load(out, i) + load(given, i) + numbers))
+                    store(out, values, i)
+                    part = plus(part, after(written, values))
+                sums = plus(sums, part)
+                a += n
             offset += sizes[t]
         return sums
 
-    return loop
+    # numba names its files after the function, and numbers them without a lock: a name of its own for each content, so that two
+    # processes which compile two formulas at one time cannot take each other's
+    loop.__qualname__ = f"loop_{_fingerprint(formula, writes, reads, kind)}"
+    return nb.njit(cache=keep, **EXACT)(loop)
 
 
-@overload(plain.sqrt, strict=False)
-def _sqrt(x: Any) -> Any:
-    return lambda x: np.sqrt(x)
+def _fingerprint(formula: plain.Formula, *more: object) -> str:
+    """Of all that the machine code depends on: the formula with what it refers to, its use, the processor, the versions."""
+    machine = (llvm.get_host_cpu_name(), sorted(llvm.get_host_cpu_features().items()), nb.__version__, llvm.llvm_version_info)
+    ways = [Path(str(module.__file__)).read_bytes() for module in (plain, native_parts)]
+    return hashlib.sha256(repr((_content(formula), more, machine, ways)).encode()).hexdigest()[:24]
 
 
-@overload(plain.sign, strict=False)
-def _sign(x: Any) -> Any:
-    return lambda x: np.sign(x)
-
-
-@overload(plain.absolute, strict=False)
-def _absolute(x: Any) -> Any:
-    return lambda x: abs(x)
-
-
-@overload(plain.lerp, strict=False)
-def _lerp(a: Any, b: Any, weight: Any) -> Any:
-    return lambda a, b, weight: a + weight * (b - a)
-
-
-@overload(plain.maximum, strict=False)
-def _maximum(a: Any, b: Any) -> Any:
-    return lambda a, b: a if a > b else b
-
-
-@overload(plain.where, strict=False)
-def _where(condition: Any, a: Any, b: Any) -> Any:
-    return lambda condition, a, b: a if condition else b
-
-
-@intrinsic  # type: ignore[arg-type]
-def _pointer(context: Any, address: Any, like: Any) -> Any:
-    """An address as a pointer to numbers of the type of `like`."""
-
-    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], target.get_value_type(signature.return_type))
-
-    return nb.types.CPointer(like)(nb.types.int64, like), generate
-
-
-@intrinsic  # type: ignore[arg-type]
-def _bytes(context: Any, like: Any) -> Any:
-    """The size of a number of the type of `like`."""
-    size = like.bitwidth // 8
-    return nb.types.int64(like), lambda target, builder, signature, arguments: target.get_constant(nb.types.int64, size)
-
-
-# Tuples are taken apart one by one while compiling: their lengths are known then, and nothing of it is left in the loop.
-
-
-def _arrays(like: Any, table: Any, k: Any, t: Any, start: Any, n: Any, zero: Any) -> Any:
-    """Operands k, k + 1, ... of tensor t, as many as `like` is long, from coordinate `start` on: arrays (n,)."""
-    raise TypeError("compiled code only")
-
-
-@overload(_arrays, strict=False)
-def _(like: Any, table: Any, k: Any, t: Any, start: Any, n: Any, zero: Any) -> Any:
-    if len(like) == 0:
-        return lambda like, table, k, t, start, n, zero: ()
+def _content(thing: Any) -> Any:
+    """What a function does, down to the values of the names in it."""
+    if not isinstance(thing, types.FunctionType):
+        return repr(thing) if isinstance(thing, (int, float, bool, str, tuple, type(None))) else str(thing)
+    if thing.__module__ == plain.__name__:
+        return thing.__qualname__
+    code = thing.__code__
+    names = [n for n in code.co_names if n in thing.__globals__]
+    cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+    consts = [c.co_code if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
     return (
-        lambda like, table, k, t, start, n, zero: (
-            (carray(_pointer(table[k, t] + start * _bytes(zero), zero), n),)  # pyright: ignore[reportCallIssue]
-            + _arrays(like[1:], table, k + 1, t, start, n, zero)
-        )
+        thing.__module__,
+        thing.__qualname__,
+        code.co_code,
+        consts,
+        code.co_names,
+        code.co_varnames,
+        [(n, _content(thing.__globals__[n])) for n in names],
+        [_content(cell) for cell in cells],
     )
-
-
-def _numbers(like: Any, value: Any) -> Any:
-    """(value, value, ...), as many as `like` is long."""
-    raise TypeError("compiled code only")
-
-
-@overload(_numbers, strict=False)
-def _(like: Any, value: Any) -> Any:
-    if len(like) == 0:
-        return lambda like, value: ()
-    return lambda like, value: (value,) + _numbers(like[1:], value)
-
-
-def _load(arrays: Any, i: Any) -> Any:
-    """Coordinate i of each array."""
-    raise TypeError("compiled code only")
-
-
-@overload(_load, strict=False)
-def _(arrays: Any, i: Any) -> Any:
-    if len(arrays) == 0:
-        return lambda arrays, i: ()
-    return lambda arrays, i: (arrays[0][i],) + _load(arrays[1:], i)
-
-
-def _store(arrays: Any, values: Any, i: Any) -> Any:
-    """The first values into coordinate i of each array."""
-    raise TypeError("compiled code only")
-
-
-@overload(_store, strict=False)
-def _(arrays: Any, values: Any, i: Any) -> Any:
-    if len(arrays) == 0:
-        return lambda arrays, values, i: None
-
-    def store(arrays: Any, values: Any, i: Any) -> None:
-        arrays[0][i] = values[0]
-        _store(arrays[1:], values[1:], i)
-
-    return store
-
-
-def _after(like: Any, values: Any) -> Any:
-    """The values that follow the first ones, as many as `like` is long."""
-    raise TypeError("compiled code only")
-
-
-@overload(_after, strict=False)
-def _(like: Any, values: Any) -> Any:
-    if len(like) == 0:
-        return lambda like, values: values
-    return lambda like, values: _after(like[1:], values[1:])
-
-
-def _zeros(like: Any) -> Any:
-    """(0.0, 0.0, ...) in float64."""
-    raise TypeError("compiled code only")
-
-
-@overload(_zeros, strict=False)
-def _(like: Any) -> Any:
-    if len(like) == 0:
-        return lambda like: ()
-    return lambda like: (0.0,) + _zeros(like[1:])
-
-
-def _plus(sums: Any, values: Any) -> Any:
-    """Sums and values added one by one."""
-    raise TypeError("compiled code only")
-
-
-@overload(_plus, strict=False)
-def _(sums: Any, values: Any) -> Any:
-    if len(sums) == 0:
-        return lambda sums, values: ()
-    return lambda sums, values: (sums[0] + values[0],) + _plus(sums[1:], values[1:])

@@ -10,20 +10,28 @@ and state dicts are torch's own code. Under torch.compile use torch's classes th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks as _after_any
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_any
 
-from gradlearn.sweep import sweep
+from gradlearn.errors import InputTrouble
+from gradlearn.sweep import Formula, Sweep
 
 if TYPE_CHECKING:
     from gradlearn.symbols import Estimate
 
 _dense = torch.ops.aten.is_non_overlapping_and_dense
+
+
+def number(loss: Any) -> float:
+    """A loss that a closure returned, tensor or number, as a number."""
+    return loss.item() if isinstance(loss, Tensor) else float(loss)
 
 
 class Light(Optimizer):
@@ -33,20 +41,38 @@ class Light(Optimizer):
     state_dict = inspect.unwrap(Optimizer.state_dict)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle keeps: torch's, and what a class of ours has set; no hooks, nothing that only saves time."""
+        kept = {k: v for k, v in vars(self).items() if not k.startswith("_") or k == "_step_supports_amp_scaling"}
+        return super().__getstate__() | kept
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """torch's own; its fused kernels go over memory in one order and are left out for tensors with gaps."""
+        """torch's own; its fused kernels go over memory in one order and are left out for tensors with gaps.
+
+        Raises:
+            InputTrouble: sparse or complex parameters, or a number out of its range.
+        """
         inspect.unwrap(Optimizer.add_param_group)(self, param_group)
         group = self.param_groups[-1]
+        _refuse(self, group)
         if group.get("fused") and not all(p.numel() == 0 or _dense(p.detach()) for p in group["params"]):
             group["fused"] = False
 
-    def moving(self, group: dict[str, Any]) -> list[torch.Tensor]:
+    def moving(self, group: dict[str, Any]) -> list[Tensor]:
         """The parameters of a group that have a gradient, each gradient in the strides of its parameter."""
-        params = [p for p in group["params"] if p.grad is not None]
-        for p in params:
-            if p.grad.stride() != p.stride() and group.get("fused", True):
-                p.grad = torch.empty_like(p).copy_(p.grad)
+        params = []
+        for p, g in self.pairs(group):
+            params.append(p)
+            if g.stride() != p.stride() and group.get("fused"):
+                p.grad = torch.empty_like(p).copy_(g)
         return params
+
+    def pairs(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+        """The parameters of a group that have a gradient, with it. Raises InputTrouble for a sparse one."""
+        found = [(p, g) for p in group["params"] if (g := p.grad) is not None]
+        if any(g.layout is not torch.strided for _, g in found):
+            raise InputTrouble(f"--update {_name(self)}: takes no sparse gradients; make the layer with sparse=False")
+        return found
 
     def observe(self, estimate: Estimate) -> None:
         """Told of loss and gradient norm before each step; torch's own updates have no use for it."""
@@ -65,7 +91,10 @@ class Light(Optimizer):
         self.update()
         return loss
 
-    hooked_step = Optimizer.profile_hook_step(bare_step)
+    def _any_step(self, closure: Callable[[], float] | None = None) -> float | None:
+        return self.bare_step(closure)
+
+    hooked_step = Optimizer.profile_hook_step(_any_step)
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One update of every parameter from its `.grad`; `closure` evaluates loss and gradient again.
@@ -83,19 +112,27 @@ class Elementwise(Light):
     """An update that is a formula of one coordinate: `formula(p, *states, g, *numbers)` -> the new p and states.
 
     A class of this kind names its `formula` and `states` and says what `numbers` are; the rest is one `sweep` for each group.
+
+    `group["step"]` counts the steps of a group, `group["missed"]` for each of its tensors those in which it had no gradient, so
+    that what depends on the count is right for a tensor that joins later.
     """
 
-    formula: ClassVar[Callable[..., tuple[Any, ...]]]
-    states: ClassVar[tuple[str, ...]] = ()
+    formula: Formula
+    states: tuple[str, ...] = ()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """A group of parameters, its state complete from the start: zeros, and `step` 0."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         group.setdefault("step", 0)
+        group.setdefault("missed", ())
         for p in group["params"]:
-            for name in self.states:
-                self.state[p][name] = torch.zeros_like(p, memory_format=torch.preserve_format)
+            self.begin(p)
+
+    def begin(self, p: Tensor) -> dict[str, Tensor]:
+        """The state of one parameter before its first step."""
+        self.state[p] = {name: torch.zeros_like(p, memory_format=torch.preserve_format) for name in self.states}
+        return self.state[p]
 
     def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:
         """What the formula takes after the tensors; `group["step"]` counts from 1 here."""
@@ -103,13 +140,84 @@ class Elementwise(Light):
 
     def update(self) -> None:
         """One pass over memory for each group."""
-        for group in self.param_groups:
-            params = self.moving(group)
-            if params:
-                group["step"] += 1
-                columns = [params, *([self.state[p][name] for p in params] for name in self.states)]
-                grads = [p.grad for p in params if p.grad is not None]
-                sweep(type(self).formula, columns, [grads], self.numbers(group))
+        for index, group in enumerate(self.param_groups):
+            for late, params, grads in self.moved(group):
+                numbers = self.numbers(group | {"step": group["step"] - late} if late else group)
+                self.walk(self.formula, (index, late), [params, *self.columns(params, *self.states)], [grads], numbers)
+
+    def moved(self, group: dict[str, Any]) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
+        """Count a step of this group; (steps they missed, parameters, gradients), one for each number of missed steps."""
+        pairs = self.pairs(group)
+        if not pairs:
+            return
+        group["step"] += 1
+        params, grads = [p for p, _ in pairs], [g for _, g in pairs]
+        if len(pairs) == len(group["params"]) and not any(group["missed"]):
+            yield 0, params, grads
+            return
+        missed = group["missed"] or (0,) * len(group["params"])
+        group["missed"] = tuple(n + (p.grad is None) for n, p in zip(missed, group["params"], strict=True))
+        for late in sorted(set(missed)):
+            some = [p for n, p in zip(missed, group["params"], strict=True) if n == late and p.grad is not None]
+            if some:
+                yield late, some, [p.grad for p in some if p.grad is not None]
+
+    def columns(self, params: list[Tensor], *names: str) -> list[list[Tensor]]:
+        """State of these parameters by name, as columns of a sweep."""
+        states = [self.state[p] or self.begin(p) for p in params]
+        return [[state[name] for state in states] for name in names]
+
+    def walk(
+        self, formula: Formula, key: Any, written: list[list[Tensor]], read: list[list[Tensor]], numbers: tuple[float, ...]
+    ) -> list[float]:
+        """One pass of a formula; `key` tells apart the groups of tensors that it walks."""
+        sweeps = self.__dict__.setdefault("_sweeps", {})  # a copy of an optimizer comes without
+        if (formula, key) not in sweeps:
+            sweeps[formula, key] = Sweep(formula)
+        return sweeps[formula, key](written, read, numbers)
+
+    @contextmanager
+    def swapped(self, value: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Inside, every parameter is `value` of it; afterwards it is bitwise as it was."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        kept = [p.detach().clone() for p in params]
+        try:
+            with torch.no_grad():
+                for p in params:
+                    p.copy_(value(p))
+            yield
+        finally:
+            with torch.no_grad():
+                for p, old in zip(params, kept, strict=True):
+                    p.copy_(old)
+
+
+_RANGES: dict[str, Callable[[Any], bool]] = {
+    "betas": lambda betas: all(0.0 <= b < 1.0 for b in betas),
+    "eps": lambda eps: eps >= 0.0,
+    "weight_decay": lambda decay: decay >= 0.0,
+    "momentum": lambda momentum: 0.0 <= momentum < 1.0,
+}
+_SAID = {"betas": "each must be in [0, 1)", "momentum": "must be in [0, 1)"}
+
+
+def _name(update: Any) -> str:
+    """The name of an update's file."""
+    return type(update).__module__.rpartition(".")[2]
+
+
+def _refuse(update: Any, group: dict[str, Any]) -> None:
+    """Raise InputTrouble for tensors that no update takes, and numbers out of their ranges."""
+    name = _name(update)
+    for p in group["params"]:
+        if p.layout is not torch.strided or p.is_complex():
+            kind = "complex" if p.is_complex() else "sparse"
+            raise InputTrouble(f"--update {name}: takes no {kind} parameters (one is {tuple(p.shape)}); use dense real ones")
+    if not group["lr"] >= 0.0:
+        raise InputTrouble(f"--lr {group['lr']}: a learning rate must be at least 0")
+    for option, fits in _RANGES.items():
+        if option in group and not fits(group[option]):
+            raise InputTrouble(f"--{name}.{option} {group[option]}: {_SAID.get(option, 'must be at least 0')}")
 
 
 _plain: dict[type, Callable[..., Any]] = {}
@@ -148,5 +256,6 @@ def unpack(update: Any, tensors: dict[str, torch.Tensor], groups: list[dict[str,
     params = [p for group in update.param_groups for p in group["params"]]
     for index, own in state.items():  # torch brings state into the dtype of its parameter, which loses bits
         for key, tensor in own.items():
-            if update.state[params[index]][key].dtype != tensor.dtype:
+            loaded = update.state[params[index]].get(key)
+            if isinstance(loaded, torch.Tensor) and loaded.dtype != tensor.dtype:
                 update.state[params[index]][key] = tensor.to(params[index].device)

@@ -1,33 +1,44 @@
-"""Every way to choose a batch: a pure function of (seed, round, examples seen); every example once an epoch."""
+"""Every way to choose a batch: a pure function of (seed, round, examples seen, dial); once an epoch all of the data, as said."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 import torch
 
 from gradlearn.errors import InputTrouble
-from gradlearn.find import find, names
+from gradlearn.find import default, find, names
 from gradlearn.symbols import Now
 
 NAMES = names("batches")
+WHOLE = [name for name in NAMES if getattr(find("batches", name), "once_an_epoch", True)]
+GROWING = [name for name in NAMES if getattr(find("batches", name), "grows", False)]
+
+
+def facts(kind: type, n: int) -> dict[str, torch.Tensor]:
+    """What it wants to know of n examples."""
+    known = {"labels": torch.arange(n) % 3 % 2, "lengths": 1 + torch.arange(n) * 7 % 10}
+    return {what: known[what] for what in getattr(kind, "wants", ())}
 
 
 def made(name: str, n: int, size: int = 4):
-    return find("batches", name)(n, **({"size": size} if name == "shuffle" else {}))
+    kind = find("batches", name)
+    return kind(n, **facts(kind, n), **({"size": size} if default("batches", name, "size") else {}))
 
 
-def stream(batches, epochs: int, n: int, seed: int = 0, round: int = 0) -> list[torch.Tensor]:
+def stream(batches, epochs: int, n: int, seed: int = 0, round: int = 0, dial: Sequence[int] = (0,)) -> list[torch.Tensor]:
+    """The batches of so many epochs; step t has the dial at dial[t], and at the last from then on."""
     out, seen = [], 0
     while seen < epochs * n:
-        out.append(batches(Now(len(out), 10**6, seen, seed, round)))
+        out.append(batches(Now(len(out), 10**6, seen, seed, round, dial[min(len(out), len(dial) - 1)])))
         seen += len(out[-1])
     return out
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 10, 12])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WHOLE)
 def test_every_example_comes_once_an_epoch_also_where_batches_straddle_epochs(name: str, n: int):
     batches = made(name, n)
     order = torch.cat(stream(batches, 4, n))
@@ -42,6 +53,7 @@ def test_every_batch_is_int64_and_of_the_size_it_says(name: str, n: int):
     for batch in stream(batches, 3, n):
         assert batch.dtype == torch.int64
         assert batch.shape == (batches.size,)
+        assert 0 <= int(batch.min()) <= int(batch.max()) < n
         assert len(set(batch.tolist())) == len(batch) or batches.size > 1  # may meet itself only across an epoch's end
 
 
@@ -71,12 +83,41 @@ def test_other_generators_have_no_say(name: str):
     assert torch.equal(torch.get_rng_state(), state), "nothing is drawn from torch's generator"
 
 
-@pytest.mark.parametrize("name", ["shuffle", "single"])
+@pytest.mark.parametrize("n", [7, 12])
+@pytest.mark.parametrize("name", sorted({*WHOLE} & {*GROWING}))
+def test_every_example_comes_once_an_epoch_while_the_batch_grows(name: str, n: int):
+    grown = stream(made(name, n, 2), 5, n, dial=(0, 0, 4, 4, 3, 6, 2 * n, 0))
+    assert [len(b) for b in grown[:8]] == [2, 2, 4, 4, 3, 6, n, 2]
+    order = torch.cat(grown)
+    for epoch in range(5):
+        assert sorted(order[epoch * n : (epoch + 1) * n].tolist()) == list(range(n))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_dial_sets_the_size_of_those_that_grow_and_of_no_other(name: str):
+    batches = made(name, 12, 4)
+    for dial in (1, 5, 12, 40):
+        batch = batches(Now(3, 10, 8, 0, 0, dial))
+        assert len(batch) == (min(dial, 12) if name in GROWING else batches.size)
+        assert torch.equal(batch, made(name, 12, 4)(Now(0, 99, 8, 0, 0, dial)))
+    assert torch.equal(batches(Now(3, 10, 8, 0)), made(name, 12, 4)(Now(3, 10, 8, 0))), "and leaves nothing behind"
+
+
+@pytest.mark.parametrize("name", sorted(k for k in NAMES if getattr(find("batches", k), "wants", ())))
+def test_facts_that_are_missing_or_of_another_size_are_refused(name: str):
+    kind = find("batches", name)
+    for given in ({}, {what: torch.zeros(3, dtype=torch.int64) for what in kind.wants}):
+        with pytest.raises(InputTrouble, match=f"--batches {name}: needs .*; use --batches shuffle"):
+            kind(5, **given)
+
+
+@pytest.mark.parametrize("name", ["balanced", "buckets", "shuffle", "single"])
 def test_epochs_seeds_and_rounds_have_orders_of_their_own(name: str):
     n = 30
     order = torch.cat(stream(made(name, n), 3, n))
     epochs = [tuple(order[k * n : (k + 1) * n].tolist()) for k in range(3)]
     others = [tuple(torch.cat(stream(made(name, n), 1, n, *at))[:n].tolist()) for at in ((1, 0), (0, 1))]
+    assert len(epochs[0]) == n
     assert len({*epochs, *others}) == 5
     assert tuple(range(n)) not in {*epochs, *others}
 

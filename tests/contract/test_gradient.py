@@ -1,6 +1,7 @@
 """Every estimator: g in `.grad`, everything else as found. Exact ones are autograd's gradient of the mean loss.
 
-An estimator that is right on average only says so with a class attribute `exact = False`, and brings its own law.
+The others say their law in class attributes: `exact = False` and `unbiased = True`, or `order = 2, by = "c"`: the error shrinks
+with that power of that option. `needs = "logp"` asks for losses whose examples were sampled.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from gradlearn.symbols import Batch, Losses
 from gradlearn.theta import Theta
 
 NAMES = names("gradient")
-EXACT = [name for name in NAMES if getattr(find("gradient", name), "exact", True)]
+KINDS = {name: find("gradient", name) for name in NAMES}
+EXACT = [name for name in NAMES if getattr(KINDS[name], "exact", True)]
+ORDERED = [name for name in NAMES if hasattr(KINDS[name], "order")]
 IN_PARTS = [name for name in EXACT if "part" in {o.name for o in describe("gradient", name).options}]
 
 
@@ -36,6 +39,23 @@ class L:
 
 def classes(model: nn.Module, batch: Batch) -> Losses:
     return CrossEntropy()(model(batch.x), batch.y)
+
+
+def of(name: str, model: nn.Module, losses: Callable[[nn.Module, Batch], Losses] = classes) -> L:
+    """The objective as this estimator needs it: one that wants log-probabilities gets those of sampled classes."""
+    if getattr(KINDS[name], "needs", "") != "logp":
+        return L(model, losses)
+
+    def sampled(model: nn.Module, batch: Batch) -> Losses:
+        outputs: list[Tensor] = []
+        handle = model.register_forward_hook(lambda module, given, output: outputs.append(output))
+        known = losses(model, batch)
+        handle.remove()
+        logp = outputs[0].log_softmax(1)
+        taken = torch.multinomial(logp.detach().exp().nan_to_num(0.5), 1)
+        return known._replace(logp=logp.gather(1, taken)[:, 0])
+
+    return L(model, sampled)
 
 
 def smooth(seed: int = 0) -> nn.Module:
@@ -62,7 +82,7 @@ def test_theta_and_random_state_are_as_found(name: str):
     model = noisy()
     theta = Theta(model)
     before, state = [b.flat.clone() for b in theta.blocks], torch.get_rng_state()
-    find("gradient", name)()(L(model, classes), theta, examples())
+    find("gradient", name)()(of(name, model), theta, examples())
     assert all(torch.equal(b.flat, v) for b, v in zip(theta.blocks, before, strict=True))
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
@@ -72,7 +92,7 @@ def test_theta_and_random_state_are_as_found(name: str):
 def test_buffers_change_as_one_forward_pass_changes_them(name: str):
     model, once = noisy(), noisy()
     batch = examples()
-    find("gradient", name)()(L(model, classes), Theta(model), batch)
+    find("gradient", name)()(of(name, model), Theta(model), batch)
     once(batch.x)
     assert model[1].num_batches_tracked == 1
     for a, b in zip(model.buffers(), once.buffers(), strict=True):
@@ -83,7 +103,7 @@ def test_buffers_change_as_one_forward_pass_changes_them(name: str):
 def test_the_estimate_is_the_loss_before_the_step_and_the_norm_of_what_is_in_grad(name: str):
     model, batch = smooth(), examples()
     theta = Theta(model)
-    estimate = find("gradient", name)()(L(model, classes), theta, batch)
+    estimate = find("gradient", name)()(of(name, model), theta, batch)
     assert estimate.n == batch.n
     assert estimate.finite
     assert estimate.loss == pytest.approx(nn.functional.cross_entropy(model(batch.x), batch.y).item(), rel=1e-6)
@@ -94,9 +114,9 @@ def test_the_estimate_is_the_loss_before_the_step_and_the_norm_of_what_is_in_gra
 def test_the_last_gradient_is_forgotten(name: str):
     model, batch = smooth(), examples()
     theta, gradient = Theta(model), find("gradient", name)()
-    gradient(L(model, classes), theta, batch)
+    gradient(of(name, model), theta, batch)
     first = g_of(theta)
-    gradient(L(model, classes), theta, batch)
+    gradient(of(name, model), theta, batch)
     assert all(torch.equal(a, b) for a, b in zip(g_of(theta), first, strict=True))
 
 
@@ -105,12 +125,12 @@ def test_the_same_draw_is_the_same_gradient(name: str):
     """Dropout and all: a function of the batch's draw, not of what was drawn before."""
     model = noisy()
     theta, gradient = Theta(model), find("gradient", name)()
-    gradient(L(model, classes), theta, examples(draw=5))
+    gradient(of(name, model), theta, examples(draw=5))
     first = g_of(theta)
     torch.rand(17)
-    gradient(L(model, classes), theta, examples(draw=5))
+    gradient(of(name, model), theta, examples(draw=5))
     assert all(torch.equal(a, b) for a, b in zip(g_of(theta), first, strict=True))
-    gradient(L(model, classes), theta, examples(draw=6))
+    gradient(of(name, model), theta, examples(draw=6))
     assert not all(torch.equal(a, b) for a, b in zip(g_of(theta), first, strict=True))
 
 
@@ -134,7 +154,8 @@ def test_the_mean_is_over_terms_not_over_examples(name: str):
     count = (1.0 + torch.arange(20) % 5).double()
 
     def uneven(model: nn.Module, batch: Batch) -> Losses:
-        return Losses(model(batch.x).square().sum(1) * count, count)
+        terms = count[batch.index]
+        return Losses(model(batch.x).square().sum(1) * terms, terms)
 
     estimate = find("gradient", name)()(L(model, uneven), theta, batch)
     loss = (model(batch.x).square().sum(1) * count).sum() / count.sum()
@@ -178,21 +199,15 @@ def test_parts_of_one_precision_agree_to_a_millionth(name: str):
 def test_each_part_has_draws_of_its_own(name: str):
     """Two halves with the same examples would otherwise drop the same units."""
     model = nn.Sequential(nn.Linear(4, 1, bias=False), nn.Dropout(0.5))
-    seen: list[Tensor] = []
-
-    def losses(model: nn.Module, batch: Batch) -> Losses:
-        out = model(batch.x)
-        seen.append(out.detach() == 0)
-        return Losses(out.sum(1), torch.ones(batch.n))
-
+    objective = L(model, lambda model, batch: Losses(model(batch.x).sum(1), torch.ones(batch.n)))
     batch = Batch(torch.ones(64, 4), None, torch.arange(64), 9)
-    theta = Theta(model)
-    find("gradient", name)(part=32)(L(model, losses), theta, batch)
-    assert not torch.equal(seen[0], seen[1])
-    g = g_of(theta)
-    find("gradient", name)(part=32)(L(model, losses), theta, batch)
-    assert torch.equal(seen[0], seen[2])
-    assert torch.equal(g[0], g_of(theta)[0])
+    theta, gradient = Theta(model), find("gradient", name)(part=32)
+    gradient(objective, theta, batch)
+    g = g_of(theta)[0]
+    gradient(objective, theta, batch)
+    assert torch.equal(g, g_of(theta)[0])
+    gradient(objective, theta, next(iter(batch.pieces(32))))
+    assert not torch.allclose(g, g_of(theta)[0], rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["tuple", "dict", "none"])
@@ -229,7 +244,7 @@ def test_a_batch_without_a_single_term_has_no_finite_loss(name: str):
     model = smooth()
     batch = examples()._replace(y=torch.full((20,), -100))
     for options in [{}, {"part": 6}] if name in IN_PARTS else [{}]:
-        estimate = find("gradient", name)(**options)(L(model, classes), Theta(model), batch)
+        estimate = find("gradient", name)(**options)(of(name, model), Theta(model), batch)
         assert not estimate.finite
         assert math.isnan(estimate.loss)
 
@@ -251,8 +266,106 @@ def test_a_negative_part_is_refused(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_count_tensor_changed_in_place_is_counted_again(name: str):
     model, count = smooth(), torch.ones(20)
-    loss = L(model, lambda model, batch: Losses(model(batch.x).square().sum(1), count))
+    loss = of(name, model, lambda model, batch: Losses(model(batch.x).square().sum(1), count))
     gradient, theta = find("gradient", name)(), Theta(model)
     one = gradient(loss, theta, examples()).loss
     count.mul_(2)
     assert gradient(loss, theta, examples()).loss == pytest.approx(one / 2, rel=1e-6)
+
+
+def little(seed: int = 0) -> nn.Module:
+    """Eight parameters, no randomness of its own."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1, bias=False)).double()
+
+
+def chances(draw: int = 0) -> Batch:
+    g = torch.Generator().manual_seed(3)
+    return Batch(torch.randn(6, 2, generator=g).double(), torch.rand(6, generator=g).double(), torch.arange(6), draw)
+
+
+def expected(model: nn.Module, batch: Batch) -> Losses:
+    """A cost of y or nothing by a coin that the model throws: its expectation, exactly."""
+    return Losses(model(batch.x)[:, 0].sigmoid() * batch.y, torch.ones(batch.n))
+
+
+def tossed(model: nn.Module, batch: Batch) -> Losses:
+    """The same cost, once for each example."""
+    p = model(batch.x)[:, 0].sigmoid()
+    coin = torch.rand(batch.n) < p.detach()
+    return Losses(torch.where(coin, batch.y, 0.0), torch.ones(batch.n), torch.where(coin, p, 1 - p).log())
+
+
+def small(name: str) -> dict[str, Any]:
+    """Options that make the bias of an ordered estimator vanish; the fewest directions."""
+    few = {"pairs": 1} if "pairs" in {o.name for o in describe("gradient", name).options} else {}
+    return few | ({KINDS[name].by: 1e-4} if name in ORDERED else {})
+
+
+def draws(name: str, k: int) -> Tensor:
+    """(k, n) estimates of one gradient from k draws."""
+    model = little()
+    theta, gradient = Theta(model), find("gradient", name)(**small(name))
+    objective = L(model, tossed if getattr(KINDS[name], "needs", "") == "logp" else expected)
+    rows = []
+    for draw in range(k):
+        gradient(objective, theta, chances(draw))
+        rows.append(torch.cat([m.grad.flatten() for m in theta.members]))
+    return torch.stack(rows)
+
+
+RANDOM = [name for name in NAMES if name not in EXACT and not torch.equal(*draws(name, 2))]
+
+
+def test_what_draws_says_whether_it_is_right_on_average():
+    for name in set(NAMES) - set(EXACT):
+        assert getattr(KINDS[name], "unbiased", False) != (name in ORDERED), name
+    assert set(NAMES) - set(EXACT) - set(ORDERED) <= set(RANDOM)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_the_mean_of_2000_draws_is_backprops_within_four_standard_errors(name: str):
+    model = little()
+    theta = Theta(model)
+    find("gradient", "backprop")()(L(model, expected), theta, chances())
+    true = torch.cat([m.grad.flatten() for m in theta.members])
+    seen = draws(name, 2000)
+    error = seen.std(0) / 2000**0.5
+    assert (error > 0).all()
+    assert ((seen.mean(0) - true).abs() <= 4 * error + 1e-7).all()
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_half_the_step_leaves_the_stated_share_of_the_error(name: str):
+    """The same directions at three steps: the differences fall by 2^order."""
+    model, kind = little(), KINDS[name]
+    theta, g = Theta(model), []
+    for step in (0.08, 0.04, 0.02):
+        kind(**{kind.by: step})(L(model, lambda m, b: Losses(m(b.x)[:, 0].exp(), torch.ones(b.n))), theta, chances(4))
+        g.append(torch.cat([m.grad.flatten() for m in theta.members]))
+    assert (g[0] - g[1]).norm() / (g[1] - g[2]).norm() == pytest.approx(2**kind.order, rel=0.1)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_another_draw_is_another_gradient(name: str):
+    seen = draws(name, 3)
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen, draws(name, 3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_that_got_a_gradient_is_touched(name: str):
+    """What is left alone by an update is what got none: the estimate must not look like that."""
+    model = smooth()
+    theta = Theta(model)
+    find("gradient", name)()(of(name, model), theta, examples())
+    assert theta.untouched == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_that_is_not_finite_is_said_with_its_examples(name: str):
+    model, batch = smooth(), examples()
+    batch.x[3] = math.inf
+    estimate = find("gradient", name)()(of(name, model), Theta(model), batch)
+    assert not estimate.finite
+    assert estimate.suspects is None or estimate.suspects.tolist() == [3]

@@ -35,12 +35,18 @@ class Bowl:
         return Losses(self.model(batch.x).square().sum(1), torch.ones(batch.n))
 
 
+def measured(told: History, t: int) -> dict[str, list[tuple[int, float]]]:
+    """What was measured up to step t."""
+    return {name: [row for row in rows if row[0] <= t] for name, rows in told.measured.items()}
+
+
 def replayed(check: Any, told: History, theta: Theta, objective: Bowl) -> list[Finding]:
     """Everything a check says while this run goes by, step by step as in the loop."""
     history, said = History(), []
     for t, (loss, norm, applied) in enumerate(zip(told.loss, told.norm, told.applied, strict=True)):
         step = Step(t, loss, norm, 0.1, 32, t * 0.1, applied, 0.0, torch.arange(32))
         history.add(step)
+        history.measured = measured(told, t)
         if (t + 1) % check.every == 0:
             check.measure(step, theta, objective)
             finding = check.judge(history)
@@ -102,6 +108,7 @@ def test_a_check_that_comes_in_the_middle_says_the_same(name: str, setting: tupl
         for t, (loss, norm, applied) in enumerate(zip(told.loss, told.norm, told.applied, strict=True)):
             step = Step(t, loss, norm, 0.1, 32, t * 0.1, applied, 0.0, torch.arange(32))
             history.add(step)
+            history.measured = measured(told, t)
             if t == len(told.loss) // 2:
                 new = find("watch", name)()
             if (t + 1) % old.every == 0:

@@ -236,11 +236,11 @@ def test_every_fsync_is_there(tmp_path, state, faulty):
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path, state, monkeypatch):
-    def full(path, chunks):
+    def full(fd, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     put(tmp_path, state, 1)
-    monkeypatch.setattr(disk, "write_new", full)
+    monkeypatch.setattr(disk, "write_all", full)
     with pytest.raises(SaveFailed, match=r"write failed: No space left on device \(checkpoint, last good step 1\); free space$"):
         put(tmp_path, state, 2)
     assert names(tmp_path) == ["step-000000000001"]

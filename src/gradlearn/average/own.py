@@ -25,8 +25,10 @@ class Own:
 
     of_update = True
 
-    def __init__(self, theta: Theta, update: Any = None) -> None:
+    def __init__(self, theta: Theta, **of: Any) -> None:
+        """Made with `update=`, the update of the run; without, theta itself is shown."""
         del theta
+        update = of.get("update")
         if update is not None and not hasattr(update, "shown"):
             raise InputTrouble(f"--average own: {type(update).__name__} keeps no average of its own; use plain or ema")
         self.update = update

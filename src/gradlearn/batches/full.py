@@ -2,8 +2,9 @@
 
     B_t = {0, ..., n - 1}
 
-No noise in g, and the dearest step there is: for small data, convex problems, and curvature. With `--backprop.part N` it passes
-through memory in pieces.
+Cauchy 1847. No noise in g, and the dearest step there is: for small data, convex problems, and curvature. With
+`--backprop.part N` it passes through memory in pieces whose sums are the whole batch's, each made when its turn comes: the
+data may be larger than memory.
 """
 
 from __future__ import annotations

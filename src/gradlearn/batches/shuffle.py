@@ -2,8 +2,9 @@
 
     B_t = order[seen : seen + size],   order = permutation(epoch 0) + permutation(epoch 1) + ...
 
-Random reshuffling converges faster than sampling with replacement (Mishchenko et al., NeurIPS 2020). The orders follow each other
-without a gap, so every batch is full, every example comes once an epoch, and no tail is dropped.
+Random reshuffling converges faster than sampling with replacement (Mishchenko et al., NeurIPS 2020). The orders follow each
+other without a gap, so every batch is full, every example comes once an epoch, and no tail is dropped, also where the dial
+`batch` changes the size in the middle of an epoch.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Shuffle:
         size: examples in a batch; more than n is n.
     """
 
+    grows = True
+
     def __init__(self, n: int, *, size: int = 128) -> None:
         if size < 1:
             raise InputTrouble(f"--batch {size}: must be at least 1, or 'full'")
@@ -33,10 +36,11 @@ class Shuffle:
         self._orders: dict[tuple[int, int, int], Tensor] = {}
 
     def __call__(self, now: Now) -> Tensor:
-        """(size,) int64: the examples at [seen, seen + size) of the endless order."""
+        """(size,) int64: the examples at [seen, seen + size) of the endless order; the dial's size where it was turned."""
+        size = min(now.batch, self.n) or self.size
         epoch, start = divmod(now.seen, self.n)
         order = self._order(now, epoch)
-        stop = start + self.size
+        stop = start + size
         if stop <= self.n:
             return order[start:stop]
         return torch.cat([order[start:], self._order(now, epoch + 1)[: stop - self.n]])

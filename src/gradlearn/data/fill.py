@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from gradlearn.data.apart import Apart, Beside, beside
 from gradlearn.data.decode import decode, pixels_of
 from gradlearn.data.header import look
 from gradlearn.data.name import Chain
@@ -35,6 +36,7 @@ LARGEST = 64  # side, where sizes are mixed and none is asked for
 RUN_BYTES = 1 << 24  # decoded pixels in a run
 A = TypeVar("A")
 B = TypeVar("B")
+Held = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # part -> indices into it, to (n,) bool over all of them
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,17 @@ class Wish:
 class Filled:
     """Pixels, and which of each part's pictures they are."""
 
-    pixels: np.ndarray | Stored
+    pixels: np.ndarray | Stored | Apart
     kept: dict[str, np.ndarray]  # part -> indices into the part
     notes: list[dict[str, Any]]
     digest: str  # over names, sizes and contents
 
 
-def fill(parts: Mapping[str, Part], wish: Wish, rejects: list[Reject]) -> Filled:
+def fill(parts: Mapping[str, Part], wish: Wish, rejects: list[Reject], held: Held | None = None) -> Filled:
     """Decode all pictures of the parts, one part after another; `rejects`: those already known to be bad.
 
+    `held` says which of them will only be scored, given those of each part that have a good header: they may be kept in the
+    file even where all would fit in memory.
     Raises InputTrouble for bad pictures beyond `skip_bad`, ResourceTrouble where memory or disk give out.
     """
     with warnings.catch_warnings():
@@ -75,7 +79,7 @@ def fill(parts: Mapping[str, Part], wish: Wish, rejects: list[Reject]) -> Filled
             raise InputTrouble(f"{printable(next(iter(parts.values())).where)}: no pictures; add some")
         shape = common(good, wish)
         known = too_many(len(rejects) + sum(map(len, bad.values())), total, wish.skip_bad)
-        target = Nowhere() if known else sink(len(good), shape, wish.memory, wish.cache)
+        target = Nowhere() if known else _target(parts, bad, shape, wish, held)
         try:
             digest = _decode(parts, bad, shape, wish, target)
             notes = settle(_all(parts, bad, rejects), total, wish.skip_bad)
@@ -88,6 +92,14 @@ def fill(parts: Mapping[str, Part], wish: Wish, rejects: list[Reject]) -> Filled
             raise
     kept = {name: _rest(len(part.names), bad[name]) for name, part in parts.items()}
     return Filled(pixels, kept, notes + _sizes(parts, heads, kept, shape), digest)
+
+
+def _target(
+    parts: Mapping[str, Part], bad: Mapping[str, Mapping[int, Bad]], shape: tuple[int, int, int], wish: Wish, held: Held | None
+) -> Memory | Disk | Beside:
+    good = {name: _rest(len(part.names), bad[name]) for name, part in parts.items()}
+    apart = beside(held(good), shape, wish.memory, wish.cache) if held is not None else None
+    return apart or sink(sum(map(len, good.values())), shape, wish.memory, wish.cache)
 
 
 class Nowhere:
@@ -173,7 +185,7 @@ def _decode(
     bad: dict[str, dict[int, Bad]],
     shape: tuple[int, int, int],
     wish: Wish,
-    target: Memory | Disk | Nowhere,
+    target: Memory | Disk | Beside | Nowhere,
 ) -> str:
     """Decode into `target`; newly found bad pictures are added to `bad`. The digest of what was used."""
     digest = hashlib.sha256()

@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gradlearn.data.apart import Apart
 from gradlearn.data.classes import enough, matched
 from gradlearn.data.digits import read_digits
 from gradlearn.data.fill import Filled, Wish, fill
@@ -40,11 +41,11 @@ LARGEST_SIZE = 4096
 class Pictures:
     """Pictures with labels, decoded: N examples, each in one of train, valid and test."""
 
-    pixels: np.ndarray | Stored  # (N, H, W, C) uint8, C 1 or 3
-    labels: np.ndarray  # (N,) int64 into `classes`
+    pixels: np.ndarray | Stored | Apart  # (N, H, W, C) uint8, C 1 or 3
+    labels: np.ndarray  # (N,) into `classes`: uint8 up to 256 of them, else int32
     classes: tuple[str, ...]
     files: Sequence[str]  # a name for each example
-    split: dict[str, np.ndarray]  # "train", "valid", "test": (k,) int64 into N, disjoint, complete
+    split: dict[str, np.ndarray]  # "train", "valid", "test": (k,) int32 into N, disjoint, complete
     kind: str  # digits, folder, idx or parquet
     source: str  # what was read, as it was given
     notes: list[dict[str, Any]]  # lint rows of the reading: skipped, scaled, passed over
@@ -79,8 +80,8 @@ def read(
     `valid`, `test`: a share in (0, 1) of the training data, a path of any kind, or None: the given part if there is
     one, else, stratified, 20 % for test (from 10,000 examples on 10 %, at most 10,000) and 10 % of the rest (at most
     5,000) for valid. `size`: side, or (h, w), that all pictures are brought to. `memory`: bytes of pixels beyond which
-    they are kept in the file `cache`. `skip_bad`: share of unreadable pictures that may be left out.
-    Raises InputTrouble, ResourceTrouble.
+    they are kept in the file `cache`; of fewer, those for valid and test may be. `skip_bad`: share of unreadable
+    pictures that may be left out. Raises InputTrouble, ResourceTrouble.
     """
     shares = {name: share(v, f"--{name}") for name, v in (("valid", valid), ("test", test)) if isinstance(v, (int, float))}
     wish = Wish(sized(size), None, max_pixels, memory, cache, skip_bad)
@@ -92,7 +93,8 @@ def read(
         elif isinstance(given, (str, os.PathLike)):
             other = find(given, allow_empty_class=True, follow_links_to=follow_links_to)
             found = _with(found, name, other)
-    filled = fill({name: found.parts[name] for name in PARTS if name in found.parts}, wish, found.rejects)
+    parts = {name: found.parts[name] for name in PARTS if name in found.parts}
+    filled = fill(parts, wish, found.rejects, lambda kept: _held(parts, kept, shares, seed))
     pictures = _pictures(found, filled)
     _no_class_gone(pictures, allow_empty_class)
     return _divided(pictures, shares, seed)
@@ -238,24 +240,42 @@ def _with(found: Found, name: str, other: Found) -> Found:
 def _pictures(found: Found, filled: Filled) -> Pictures:
     """What was decoded, with each part as it was found."""
     parts = [(name, found.parts[name]) for name in PARTS if name in found.parts]
-    labels = np.concatenate([part.labels[filled.kept[name]] for name, part in parts])
+    small = np.uint8 if len(found.classes) <= 256 else np.int32
+    labels = np.concatenate([part.labels[filled.kept[name]].astype(small) for name, part in parts])
     starts = np.cumsum([0, *(len(part.names) for _, part in parts)]).tolist()
     kept = np.concatenate([filled.kept[name] + start for (name, _), start in zip(parts, starts, strict=False)])
     files = Chain([part.names for _, part in parts], None if len(kept) == starts[-1] else kept)
     cuts = np.cumsum([0, *(len(filled.kept[name]) for name, _ in parts)]).tolist()
-    split = {name: np.arange(cuts[i], cuts[i + 1]) for i, (name, _) in enumerate(parts)}
+    split = {name: np.arange(cuts[i], cuts[i + 1], dtype=np.int32) for i, (name, _) in enumerate(parts)}
     content = json.dumps([found.kind, found.classes, filled.digest])
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
     notes = found.notes + filled.notes
     return Pictures(filled.pixels, labels, found.classes, files, split, found.kind, found.where, notes, fingerprint)
 
 
+def _asked(given: Collection[str], shares: dict[str, float]) -> dict[str, float | bool | None]:
+    """What `divide` shall take from train: nothing for a part that is given."""
+    return {name: False if name in given else shares.get(name) for name in ("valid", "test")}
+
+
+def _held(parts: dict[str, Part], kept: Mapping[str, np.ndarray], shares: dict[str, float], seed: int) -> np.ndarray:
+    """(n,) bool over the kept pictures of all parts: those that will be valid or test.
+
+    A picture that turns out to be bad only when it is decoded may change that; what is trained on is then partly in the file.
+    """
+    held = {name: np.full(len(index), name != "train") for name, index in kept.items()}
+    divided = divide(parts["train"].labels[kept["train"]], seed=seed, **_asked(parts, shares))
+    for name in ("valid", "test"):
+        held["train"][divided.get(name, [])] = True
+    return np.concatenate([held[name] for name in parts])
+
+
 def _divided(pictures: Pictures, shares: dict[str, float], seed: int) -> Pictures:
     """The parts that were not given, taken from train."""
     split = dict(pictures.split)
     train = split["train"]
-    asked = {name: False if name in split else shares.get(name) for name in ("valid", "test")}
-    split |= {name: train[index] for name, index in divide(pictures.labels[train], seed=seed, **asked).items()}
+    divided = divide(pictures.labels[train], seed=seed, **_asked(split, shares))
+    split |= {name: train[index] for name, index in divided.items()}
     split = {name: split[name] for name in PARTS}
     empty = next((name for name in PARTS if not len(split[name])), None)
     if empty:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlearn.data.stored import Stored, take
+from gradlearn.data.apart import Apart
+from gradlearn.data.stored import Stored
 
 if TYPE_CHECKING:
     from gradlearn.data.images import Pictures
 
-BLOCK = 1 << 24  # bytes looked at at a time
+BLOCK = 1 << 20  # bytes looked at at a time: less than a training step needs, so that the end of a run is not its peak
 RARE = 10  # examples
 UNEVEN = 10.0  # largest class over smallest
 
@@ -25,7 +26,7 @@ UNEVEN = 10.0  # largest class over smallest
 def lint(pictures: Pictures) -> list[dict[str, Any]]:
     """Lint rows {"level", "what", "count", "examples"}: those of the reading, and what the pixels and labels show."""
     hashes, blank = looked_at(pictures.pixels)
-    side = np.zeros(len(pictures), np.int64)
+    side = np.zeros(len(pictures), np.uint8)
     for i, name in enumerate(pictures.split):
         side[pictures.split[name]] = i
     rows = twins(hashes, pictures.labels, side, list(pictures.split), pictures.classes, pictures.files)
@@ -39,7 +40,7 @@ def lint(pictures: Pictures) -> list[dict[str, Any]]:
     return pictures.notes + rows
 
 
-def looked_at(pixels: np.ndarray | Stored) -> tuple[np.ndarray, np.ndarray]:
+def looked_at(pixels: np.ndarray | Stored | Apart) -> tuple[np.ndarray, np.ndarray]:
     """(n,) uint64 hash of each picture, (n,) bool whether it is one value all over."""
     n = len(pixels)
     hashes, blank = np.empty(n, np.uint64), np.empty(n, bool)
@@ -47,7 +48,7 @@ def looked_at(pixels: np.ndarray | Stored) -> tuple[np.ndarray, np.ndarray]:
     step = max(1, BLOCK // one)
     for start in range(0, n, step):
         stop = min(n, start + step)
-        block = take(pixels, np.arange(start, stop)) if isinstance(pixels, Stored) else pixels[start:stop]
+        block = pixels[start:stop] if isinstance(pixels, np.ndarray) else pixels.take(np.arange(start, stop))
         data = np.ascontiguousarray(block).reshape(-1).data
         rows = (data[i : i + one] for i in range(0, len(data), one))
         digests = b"".join([blake2b(row, digest_size=8).digest() for row in rows])
@@ -66,10 +67,11 @@ def twins(
     files: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Rows about pictures that are there more than once."""
+    values = np.sort(hashes)
+    if not (values[1:] == values[:-1]).any():
+        return []
     order = np.argsort(hashes, kind="stable")
     same = hashes[order][1:] == hashes[order][:-1]
-    if not same.any():
-        return []
     group = np.empty(len(hashes), np.int64)
     group[order] = np.concatenate([[0], np.cumsum(~same)])
     first = np.empty(int(group.max()) + 1, np.int64)  # its first picture, of each group

@@ -12,10 +12,14 @@ import math
 import os
 import weakref
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradlearn.errors import InputTrouble, ResourceTrouble, printable
+
+if TYPE_CHECKING:
+    from gradlearn.data.apart import Apart
 
 SPARE = 1 << 26  # bytes that are left free on the disk
 
@@ -68,9 +72,9 @@ class Stored:
             into, offset = into[n:], offset + n
 
 
-def take(pixels: np.ndarray | Stored, index: np.ndarray) -> np.ndarray:
+def take(pixels: np.ndarray | Stored | Apart, index: np.ndarray) -> np.ndarray:
     """The pictures of these indices, (n, h, w, c) uint8, from memory or from a file."""
-    return pixels.take(index) if isinstance(pixels, Stored) else np.take(pixels, index, axis=0)
+    return pixels.take(index, axis=0) if isinstance(pixels, np.ndarray) else pixels.take(index)
 
 
 class Memory:

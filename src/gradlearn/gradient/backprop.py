@@ -84,4 +84,3 @@ class Backprop:
             seed = torch.full_like(total, weight, requires_grad=False)
             self._seed = (seed, weight)
         total.backward(seed)
-

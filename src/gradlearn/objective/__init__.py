@@ -1,1 +1,4 @@
-"""L: what is wrong, per example? One file is one loss, unreduced: called with (output, target) it gives `Losses`."""
+"""L: what is wrong, per example, and what else do we want of theta?
+
+One file is one loss, called with (output, target), unreduced; or one penalty, called with what its `wants` names.
+"""

@@ -2,7 +2,7 @@
 
     checkpoints/step-000000001200/{model,update,average,task,ring}.safetensors  state.json  MANIFEST.json
 
-Files are written under a spare name and fsynced, the manifest with their sizes and SHA-256 last; one rename makes the
+Files are written under a spare name, the manifest with their sizes and SHA-256 last, and fsynced; one rename makes the
 folder appear. There is no pointer to the latest: the newest step whose manifest verifies is the latest. A damaged step
 is set aside, never deleted, and the one before it is used. The caller holds the lock of the run (`folder.lock`).
 """
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlearn.errors import CheckpointTrouble, NumericsTrouble, ResourceTrouble
 from gradlearn.record import disk, strict, tensors
+from gradlearn.record.filling import filling
 from gradlearn.record.strict import Malformed
 
 if TYPE_CHECKING:
@@ -114,11 +115,11 @@ def _room(home: Path, size: int) -> None:
 def _commit(home: Path, t: int, packed: Mapping[str, tensors.Packed], text: bytes) -> Path:
     tmp, final = disk.spare(home, "tmp", t), home / f"step-{t:012d}"
     try:
-        disk.make_private(tmp)
-        files = {f"{part}.safetensors": each for part, each in packed.items()}
-        written = {name: disk.write_new(tmp / name, each.chunks()) for name, each in files.items()}
-        written[STATE] = disk.write_new(tmp / STATE, [text])
-        disk.write_new(tmp / MANIFEST, [_manifest(t, written)])
+        with filling(tmp) as new:
+            files = {f"{part}.safetensors": each for part, each in packed.items()}
+            written = {name: new(name, each.chunks()) for name, each in files.items()}
+            written[STATE] = new(STATE, [text])
+            new(MANIFEST, [_manifest(t, written)])
         disk.put(tmp, final)
     except OSError:
         with contextlib.suppress(OSError):

@@ -67,29 +67,44 @@ def append(fd: int, data: bytes) -> tuple[int, OSError | None]:
 
 def write_new(path: Path, chunks: Iterable[Bytes]) -> tuple[int, str]:
     """Write a file that must not exist yet, and fsync it; its size and the SHA-256 of the bytes handed to write."""
-    fd = os.open(path, _NEW, 0o666)
-    size, digest = 0, hashlib.sha256()
+    fd = open_new(path)
     try:
-        for chunk in chunks:
-            write_all(fd, chunk)
-            digest.update(chunk)
-            size += len(chunk)
+        written = pour(fd, chunks)
         os.fsync(fd)
     except BaseException:
         with contextlib.suppress(OSError):
             os.close(fd)
         raise
     os.close(fd)  # may fail too: then the bytes are not safe
+    return written
+
+
+def open_new(path: Path) -> int:
+    """A descriptor of a file that must not exist yet."""
+    return os.open(path, _NEW, 0o666)
+
+
+def pour(fd: int, chunks: Iterable[Bytes]) -> tuple[int, str]:
+    """Write all chunks; their size and SHA-256."""
+    size, digest = 0, hashlib.sha256()
+    for chunk in chunks:
+        write_all(fd, chunk)
+        digest.update(chunk)
+        size += len(chunk)
     return size, digest.hexdigest()
 
 
 def replace(path: Path, data: Bytes) -> None:
-    """Write `path` so that it is the old file or the new one at every instant."""
+    """Write `path` so that it is the old file or the new one at every instant.
+
+    In a folder under a spare name its name is left to who makes that folder appear.
+    """
     tmp = spare(path.parent, "tmp", path.name)
     try:
         write_new(tmp, [data])
         os.rename(tmp, path)
-        sync_folder(path.parent)
+        if not _SPARE.fullmatch(path.parent.name):
+            sync_folder(path.parent)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(tmp)
@@ -161,12 +176,9 @@ def make_private(folder: Path) -> None:
 
 
 def put(tmp: Path, final: Path) -> None:
-    """Make the filled folder `tmp` appear as `final`, durably. What was there waits as `final`.old and is dropped last,
+    """Make a folder that `filling` left appear as `final`, durably. What was there waits as `final`.old and is dropped last,
     so a reader that looks at both names finds one of them complete at every instant.
     """
-    with contextlib.suppress(OSError):  # a file system without modes
-        os.chmod(tmp, stat.S_IMODE(os.stat(tmp.parent).st_mode))
-    sync_folder(tmp)
     old = aside(final)
     if os.path.lexists(final):
         remove(old)
@@ -179,8 +191,7 @@ def put(tmp: Path, final: Path) -> None:
 
 def put_new(tmp: Path, final: Path) -> None:
     """Make the filled folder `tmp` appear as `final`, durably, if that name is free; raises FileExistsError if not."""
-    with contextlib.suppress(OSError):  # a file system without modes
-        os.chmod(tmp, stat.S_IMODE(os.stat(tmp.parent).st_mode))
+    open_to_all(tmp)
     sync_folder(tmp)
     try:
         rename(tmp, final)
@@ -188,6 +199,12 @@ def put_new(tmp: Path, final: Path) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
             raise FileExistsError(errno.EEXIST, "name is taken", str(final)) from error
         raise
+
+
+def open_to_all(tmp: Path) -> None:
+    """Who may look into the folder above may look into this one too."""
+    with contextlib.suppress(OSError):  # a file system without modes
+        os.chmod(tmp, stat.S_IMODE(os.stat(tmp.parent).st_mode))
 
 
 def aside(path: Path) -> Path:
@@ -205,14 +222,25 @@ def rename(old: Path, new: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable. A file system that cannot do that (EINVAL) has nothing to wait for."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = open_folder(folder)
+    try:
+        sync_names(fd)
+    finally:
+        os.close(fd)
+
+
+def open_folder(folder: Path) -> int:
+    """A descriptor of a folder, for `sync_names`."""
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def sync_names(fd: int) -> None:
+    """`sync_folder` of an open one."""
     try:
         os.fsync(fd)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    finally:
-        os.close(fd)
 
 
 def remove(path: Path) -> None:

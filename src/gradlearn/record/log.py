@@ -44,7 +44,7 @@ class Log:
             raise self._trouble(error) from error
         self.size = len(data)  # bytes in the file; where the next row goes once `pending` is 0
         self._digest = hashlib.sha256(data)
-        self._synced = -1
+        self._synced = -1 if self.size else 0  # nothing can be lost of an empty one
 
     @property
     def pending(self) -> int:

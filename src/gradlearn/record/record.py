@@ -51,10 +51,11 @@ class Record:
         self._logs = {name: log.Log(folder, name) for name in LOGS}
         self._steps = self._logs["steps"]
         disk.reserve(folder / ".reserve", RESERVE)
-        try:
-            disk.sync_folder(folder)
-        except OSError as error:
-            raise ResourceTrouble(disk.refusal(folder, error)) from error
+        if _resumed or (folder / "checkpoints").exists():  # else the names of the logs become durable with the first checkpoint's
+            try:
+                disk.sync_folder(folder)
+            except OSError as error:
+                raise ResourceTrouble(disk.refusal(folder, error)) from error
 
     @classmethod
     def resume(

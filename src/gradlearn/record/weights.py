@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlearn.errors import CheckpointTrouble, InputTrouble, ResourceTrouble, printable
 from gradlearn.record import disk, strict, tensors
+from gradlearn.record.filling import filling
 from gradlearn.record.strict import Malformed
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _commit(folder: Path, packed: tensors.Packed, card: dict[str, Any]) -> Path:
     tmp, final = disk.spare(folder, "tmp", "model"), folder / "model"
     try:
-        disk.make_private(tmp)
-        size, digest = disk.write_new(tmp / "weights.safetensors", packed.chunks())
-        sealed = strict.sealed(card | {"format": FORMAT, "weights": {"bytes": size, "sha256": digest}})
-        disk.write_new(tmp / "card.json", [strict.document(sealed, indent=1)])
+        with filling(tmp) as new:
+            size, digest = new("weights.safetensors", packed.chunks())
+            sealed = strict.sealed(card | {"format": FORMAT, "weights": {"bytes": size, "sha256": digest}})
+            new("card.json", [strict.document(sealed, indent=1)])
         disk.put(tmp, final)
     except OSError:
         with contextlib.suppress(OSError):

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradlearn.data.apart import Apart
 from gradlearn.data.augment import shift_mirror
 from gradlearn.data.mirror import mirror_ratio, shrunk
-from gradlearn.data.stored import take
+from gradlearn.data.stored import Stored, take
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
 from gradlearn.plan import Plan, batch_size, usual_epochs
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Images"]
 
-PART = 1 << 18  # bytes of pictures scored at once, 500 pictures at most: less memory than a training step needs
+PART = 1 << 18  # bytes of pictures scored at once, at most a batch (of tiny ones 500): no tensor is larger than in a training step
 MODELS = ("convnet",)
 WIDTHS = (16, 24, 32, 48, 64, 96)
 
@@ -43,7 +44,7 @@ class PictureData:
     def __init__(self, pictures: Pictures, rows: np.ndarray, shift: int = 0, mirror: bool = False) -> None:
         self.pictures, self.rows = pictures, torch.from_numpy(np.ascontiguousarray(rows))
         self.labels = torch.from_numpy(np.ascontiguousarray(pictures.labels))
-        self.pixels = torch.from_numpy(pictures.pixels) if isinstance(pictures.pixels, np.ndarray) else None
+        self.pixels, self.at = _in_memory(pictures.pixels, rows)
         self.shift, self.mirror = shift, mirror
 
     def __len__(self) -> int:
@@ -51,14 +52,23 @@ class PictureData:
 
     def __call__(self, index: Tensor, draw: int) -> Batch:
         """Pictures (n, c, h, w) uint8, channels last in memory, and labels (n,) int64."""
-        rows = self.rows.index_select(0, index)
+        rows = self.rows.index_select(0, index).long()
         if self.pixels is not None:
-            pixels = self.pixels.index_select(0, rows)
+            pixels = self.pixels.index_select(0, rows if self.at is None else self.at.index_select(0, index))
         else:
             pixels = torch.from_numpy(self.pictures.pixels.take(rows.numpy()))
         if draw >= 0 and (self.shift or self.mirror):
             pixels = shift_mirror(pixels, draw, self.shift, self.mirror)
-        return Batch(pixels.permute(0, 3, 1, 2), self.labels.index_select(0, rows), rows, draw)
+        return Batch(pixels.permute(0, 3, 1, 2), self.labels.index_select(0, rows).long(), rows, draw)
+
+
+def _in_memory(pixels: np.ndarray | Stored | Apart, rows: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
+    """The pictures in memory if all of these rows are among them, and where there each is; None: where it is in the data."""
+    if isinstance(pixels, np.ndarray):
+        return torch.from_numpy(pixels), None
+    if isinstance(pixels, Apart) and (at := pixels.within(rows)) is not None:
+        return torch.from_numpy(pixels.memory), torch.from_numpy(at)
+    return None, None
 
 
 class Images:
@@ -195,13 +205,16 @@ class Images:
 
     def outputs(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         """Log-probabilities (n, classes) and labels (n,) of all of the data; the model is in evaluation mode already."""
-        parts, labels = [], []
-        size = min(max(PART // math.prod(self.shape), 1), 500)
-        for a in range(0, len(data), size):
-            batch = data(torch.arange(a, min(a + size, len(data))), -1)
-            parts.append(log_probabilities(model, batch.x, bool(self.plan.get("mirror_score", False))).cpu())
-            labels.append(batch.y.cpu())
-        return torch.cat(parts), torch.cat(labels)
+        n, size = len(data), max(PART // math.prod(self.shape), 1)
+        size = 500 if size >= 500 else min(size, batch_size(self.plan, len(self.pictures.split["train"])))
+        # made before the first part: what outlives a part would keep the memory of those before it from being used again
+        logp, labels = torch.empty(n, len(self.pictures.classes)), torch.empty(n, dtype=torch.int64)
+        mirror = bool(self.plan.get("mirror_score", False))
+        for a in range(0, n, size):
+            batch = data(torch.arange(a, min(a + size, n)), -1)
+            logp[a : a + size] = log_probabilities(model, batch.x, mirror)
+            labels[a : a + size] = batch.y
+        return logp, labels
 
     def described(self) -> dict[str, Any]:
         """The [data] table of run.toml."""

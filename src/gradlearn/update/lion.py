@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradlearn.errors import InputTrouble
 from gradlearn.optimizer import Elementwise
 from gradlearn.sweep import lerp, sign
 
@@ -37,10 +36,6 @@ class Lion(Elementwise):
     def __init__(
         self, params: Any, *, lr: float = 4e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.25
     ) -> None:
-        if lr < 0.0:
-            raise InputTrouble(f"--lr {lr}: a learning rate must be at least 0")
-        if not all(0.0 <= b < 1.0 for b in betas):
-            raise InputTrouble(f"--lion.betas {betas}: each must be in [0, 1)")
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:

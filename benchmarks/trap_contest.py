@@ -1,0 +1,193 @@
+"""One try at a trap, and the tries of one cell: an update as `run.py` builds it, the equation step by step, a walk over rates."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import re
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+
+import measure
+from gradlearn.find import default, find, wrapped
+from gradlearn.plan import Plan, choose_descent
+from gradlearn.run import options as plug_in_options
+from gradlearn.step import step as take
+from gradlearn.symbols import Controls, Now
+from gradlearn.theta import Theta
+from measure import Row
+from trap_problems import Problem, Trap
+
+TRIES = 10  # at most
+LOOKS = 50  # at the gap, in one try
+BLOCKED = 25  # steps without a finite loss after which a try is given up
+SHARED = {"symbols", "errors", "chance", "theta", "sweep", "optimizer"}  # what these compute has tests of its own
+
+
+class Contender(NamedTuple):
+    """Who tries: what is said to the plan, and what is built instead, if anything."""
+
+    name: str
+    said: dict[str, Any]
+    kind: str  # "plan", "update", "torch", or "twin": torch's class with the options of ours
+    torch_class: str = ""
+
+
+class Attempt(NamedTuple):
+    """One try."""
+
+    passed: bool
+    gap: float  # the last one seen
+    steps: int
+    trouble: str = ""
+
+
+def descent_of(who: Contender, steps: int) -> Plan:
+    """What the plan makes of what is said."""
+    plan = Plan({**who.said, "steps": steps})
+    choose_descent(plan)
+    return plan
+
+
+def usual_rate(who: Contender, plan: Plan) -> float:
+    """Around which the tries lie: the plan's own choice, the update's default, torch's default."""
+    if who.kind == "torch":
+        return inspect.signature(getattr(torch.optim, who.torch_class)).parameters["lr"].default
+    return plan["lr"] if who.kind == "plan" else default("update", plan["update"], "lr")
+
+
+class Bare:
+    """A class of torch, told of estimates like one of ours."""
+
+    def __init__(self, groups: Any, name: str, **options: Any) -> None:
+        self.inner = getattr(torch.optim, name)(groups, **options)
+        self.param_groups, self.state = self.inner.param_groups, self.inner.state
+        self.step = self.inner.step
+
+    def observe(self, estimate: Any) -> None:
+        """It has no use for it."""
+
+
+def build_update(who: Contender, plan: Plan, theta: Theta, lr: float) -> Any:
+    """The update as `run.py` builds it, or torch's."""
+    if who.kind == "torch":
+        more = {"momentum": 0.9} if who.torch_class == "SGD" else {}
+        return Bare([{"params": g["params"]} for g in theta.groups()], who.torch_class, lr=lr, **more)
+    kind = find("update", plan["update"])
+    groups = theta.groups() if getattr(kind, "elementwise", True) else theta.views()
+    update = kind(groups, lr=lr, **plug_in_options("update", plan["update"], plan))
+    if who.kind != "twin":
+        return update
+    known = inspect.signature(getattr(torch.optim, who.torch_class)).parameters
+    groups = [{k: v for k, v in g.items() if k in ("params", "weight_decay")} for g in update.param_groups]
+    more = {"decoupled_weight_decay": True} if "decoupled_weight_decay" in known else {}
+    return Bare(groups, who.torch_class, **{k: v for k, v in update.defaults.items() if k in known}, **more)
+
+
+def attempt(who: Contender, problem: Problem, level: str, seed: int, factor: float) -> Attempt:
+    """One try: the equation, step by step, until the gap is small or the steps are used up."""
+    trap = problem.trap(level, seed)
+    theta = Theta(trap.model)
+    try:
+        plan = descent_of(who, problem.steps)
+        update = build_update(who, plan, theta, usual_rate(who, plan) * factor)
+        return descend(plan, problem.steps, trap, theta, update, seed)
+    except Exception as error:  # an update that breaks has not solved it; the row says so
+        return Attempt(False, float("nan"), 0, f"{type(error).__name__}: {error}"[:200])
+
+
+def descend(plan: Plan, steps: int, trap: Trap, theta: Theta, update: Any, seed: int) -> Attempt:
+    """theta <- theta - eta u(g) until `steps` evaluations are spent, a step is one or more; a look at the gap 50 times."""
+    gradient = find("gradient", plan["gradient"])(**plug_in_options("gradient", plan["gradient"], plan))
+    rate = [find("rate", name)(**plan.options(name)) for name in plan["rate"]]
+    kind, chosen = find("average", plan["average"]), plan.options(plan["average"])
+    average = kind(theta, update=update, **chosen) if getattr(kind, "of_update", False) else kind(theta, **chosen)
+    controls = Controls(end=steps, clip=plan["clip"])
+    for group in update.param_groups:
+        group["initial_lr"] = group["lr"]
+    t, blocked, gap, look = 0, 0, float("nan"), steps // LOOKS
+    while trap.calls < steps:
+        now = Now(t, steps, t * trap.examples, seed)
+        done = take(theta, trap.batch(seed, t), trap, gradient, update, rate, average, now, controls, trap.examples)
+        blocked = 0 if done.applied else blocked + 1
+        if blocked == BLOCKED:
+            return Attempt(False, float("nan"), trap.calls)
+        if trap.calls >= look:
+            look += steps // LOOKS
+            with torch.no_grad(), average.shown(theta):
+                gap = trap.gap(t)
+            if gap <= trap.goal:
+                return Attempt(True, gap, trap.calls)
+        t += 1
+    return Attempt(False, gap, trap.calls)
+
+
+def cell(who: Contender, problem: Problem, level: str, seed: int, tries: int) -> Row:
+    """Tries until one passes. `solved`: which one, from 1; 0: none."""
+    begun, done = time.perf_counter(), list[tuple[float, Attempt]]()
+    for power in walk(done, tries):
+        done.append((power, attempt(who, problem, level, seed, 10.0**power)))
+    last, troubles = done[-1][1], [one.trouble for _, one in done if one.trouble]
+    return {
+        "who": who.name,
+        "problem": problem.name,
+        "level": level,
+        "seed": seed,
+        "solved": len(done) if last.passed else 0,
+        "powers": [power for power, _ in done],
+        "gaps": [float(f"{one.gap:.3g}") if one.gap == one.gap else None for _, one in done],
+        "steps": sum(one.steps for _, one in done),
+        "seconds": round(time.perf_counter() - begun, 3),
+        "trouble": troubles[0] if troubles else "",
+    }
+
+
+def walk(done: Sequence[tuple[float, Attempt]], tries: int) -> Iterator[float]:
+    """Powers of ten, times the usual rate: up while the gap gets smaller, until it was not twice running; if up was no good, down.
+
+    `done` grows while this is walked: the tries so far. Ends where one has passed. A gap equal to one per cent says nothing.
+    """
+    yield 0.0
+    for way in (0.5, -0.5):
+        best, worse = size(done[0][1]), 0
+        while worse < 2:
+            if done[-1][1].passed or len(done) == tries:
+                return
+            yield done[-1][0] + way if done[-1][0] * way > 0 else way
+            gap = size(done[-1][1])
+            worse = 0 if gap < 0.99 * best else worse + (gap > 1.01 * best or math.isinf(gap))
+            best = min(best, gap)
+        if best < 0.99 * size(done[0][1]):
+            return
+
+
+def size(done: Attempt) -> float:
+    """The gap where a try ended; infinite where it ended in no number."""
+    return done.gap if done.gap == done.gap else math.inf
+
+
+@cache
+def text_of(update: str) -> str:
+    """The file of an update, and those of ours that it alone imports, as they were when they were first used."""
+    path = measure.ROOT / "src" / "gradlearn" / "update" / f"{update}.py"
+    text = path.read_text()
+    near = sorted(set(re.findall(r"^from gradlearn\.(\w+) import", text, re.MULTILINE)) - SHARED)
+    return text + "".join((path.parent.parent / f"{name}.py").read_text() for name in near)
+
+
+def fingerprint(who: Contender, problem: Problem, level: str) -> str:
+    """Of all that decides a cell: the problem's text and level, what the plan chose, the texts of the updates in it."""
+    plan = descent_of(who, problem.steps)
+    parts = [problem.source, str(problem.steps), str(problem.levels[level]), inspect.getsource(walk), str(who)]
+    parts += [f"{name}={choice.value}" for name, choice in plan.items()] + [str(usual_rate(who, plan))]
+    todo = [] if who.kind == "torch" else [plan["update"]]
+    while todo:
+        name = todo.pop()
+        parts.append(text_of(name))
+        todo += [plan.get(f"{name}.{o}", default("update", name, o)) for o in wrapped("update", name)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

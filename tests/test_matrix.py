@@ -1,0 +1,202 @@
+"""Tensors as matrices: views go there and back, batches equal single ones, Newton-Schulz is near the polar factor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradlearn.errors import InputTrouble
+from gradlearn.matrix import COEFFICIENTS, Whole, act, active, gram_, normal, orthogonalise_, shape_of, sides, unfold
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize(("shape", "parts"), [((6, 4), 1), ((6, 4), 3), ((6, 4, 3, 2), 1), ((6, 4, 3), 2), ((5,), 1), ((), 1)])
+def test_sides_and_back_is_the_same_tensor(shape: tuple[int, ...], parts: int):
+    params = [nn.Parameter(draw(*shape, seed=s)) for s in range(3)]
+    batch = torch.stack([p.detach() for p in params])
+    x = sides(batch, parts)
+    assert x.shape == (3 * parts, *shape_of(params[0], {"parts": parts})[1:])
+    assert all(torch.equal(a, b) for a, b in zip(unfold(x, params), params, strict=True))
+
+
+def test_sides_of_a_kernel_are_a_matrix_for_each_place():
+    w = draw(6, 4, 3, 2)
+    x = sides(w.unsqueeze(0))
+    assert x.shape == (1, 6, 6, 4)
+    assert torch.equal(x[0, 5], w[:, :, 2, 1])
+
+
+def test_parts_are_matrices_one_below_the_other():
+    w = draw(6, 4)
+    assert torch.equal(sides(w.unsqueeze(0), 3)[1, 0], w[2:4])
+
+
+@pytest.mark.parametrize("side", [0, 1, 2])
+@pytest.mark.parametrize("k", [1, 3])
+def test_act_and_gram_are_the_sums_they_stand_for(side: int, k: int):
+    x = draw(2, k, 4, 5)
+    n = x.shape[1 + side]
+    m = draw(2, n, n, seed=1)
+    letters = "nkoi"
+    inner = letters.replace(letters[1 + side], "b")
+    assert torch.allclose(act(m, x, side), torch.einsum(f"n{letters[1 + side]}b,{inner}->{letters}", m, x))
+    into = draw(2, n, n, seed=2)
+    want = 0.5 * into + 0.25 * torch.einsum(f"{letters},{inner}->n{letters[1 + side]}b", x, x)
+    assert torch.allclose(gram_(into, x, side, 0.5, 0.25), want)
+
+
+def test_active_sides_are_longer_than_one_and_within_the_cap():
+    assert active((7, 1, 4, 9), 8) == (1,)
+    assert active((7, 9, 4, 2), 9) == (0, 1, 2)
+    assert active((1, 1, 1, 1), 9) == ()
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 40), (2, 40, 5), (1, 1, 7)])
+def test_newton_schulz_is_the_polynomial_of_the_singular_values(shape: tuple[int, ...]):
+    """The iteration in exact arithmetic: each singular value goes through the same odd polynomials, the vectors stay."""
+    for name, plan in COEFFICIENTS.items():
+        x = draw(*shape)
+        u, s, vt = torch.linalg.svd(x, full_matrices=False)
+        s = s / torch.linalg.vector_norm(x, dim=(1, 2)).unsqueeze(1) / (1.02 if name == "polar_express" else 1.0)
+        for k in range(5):
+            a, b, c = plan[min(k, len(plan) - 1)]
+            s = a * s + b * s**3 + c * s**5
+        assert torch.allclose(orthogonalise_(x.clone(), 5, name), u * s.unsqueeze(1) @ vt, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("classic", 0.65, 1.25), ("polar_express", 0.85, 1.15)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_newton_schulz_is_near_the_polar_factor(name: str, low: float, high: float, dtype: torch.dtype):
+    """Singular values within the known error of the coefficients, singular vectors those of the SVD."""
+    x = draw(4, 24, 36, dtype=dtype)
+    u, _, vt = torch.linalg.svd(x, full_matrices=False)
+    middle = u.mT @ orthogonalise_(x.clone(), 5, name) @ vt.mT
+    values = middle.diagonal(dim1=1, dim2=2)
+    assert low < values.min()
+    assert values.max() < high
+    assert (middle - torch.diag_embed(values)).abs().max() < (1e-4 if dtype == torch.float32 else 1e-10)
+    assert (1 - values).abs().mean() < (0.2 if name == "classic" else 0.1)
+
+
+def test_newton_schulz_in_float32_is_newton_schulz_in_float64():
+    x = draw(3, 64, 96)
+    exact = orthogonalise_(x.clone())
+    assert (orthogonalise_(x.float()).double() - exact).abs().max() < 2e-5
+
+
+def test_a_batch_larger_than_a_piece_is_its_matrices_one_by_one():
+    x = draw(70, 25, 40, dtype=torch.float32)
+    together = orthogonalise_(x.clone())
+    alone = torch.cat([orthogonalise_(each.clone()) for each in x.split(1)])
+    assert (together - alone).abs().max() < 1e-5
+
+
+def test_zero_stays_zero():
+    assert torch.equal(orthogonalise_(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+
+
+def test_normal_numbers_are_a_function_of_the_key_alone():
+    like = torch.zeros(())
+    before = torch.get_rng_state()
+    a, b, c = normal((20_000,), like, 7), normal((20_000,), like, 7), normal((20_000,), like, 8)
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert abs(a.mean()) < 0.03
+    assert abs(a.std() - 1) < 0.02
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Probe(Whole):
+    """A turn that notes what it was given: theta moves by the mean of what was counted."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        self.turns: list[tuple[int, int]] = []
+        super().__init__(params, {"lr": lr, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0})
+
+    def takes(self, p: Tensor, group: dict[str, Any]) -> bool:
+        return True
+
+    def begin(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+        return {"count": torch.zeros(p.shape)}
+
+    def turn(self, params: list[Tensor], group: dict[str, Any], step: int) -> None:
+        self.turns.append((len(params), step))
+        count = self.stack(params, "count")
+        assert count.shape == (len(params), *params[0].shape)
+        count.add_(torch.stack([p.grad for p in params if p.grad is not None]))
+
+
+def test_tensors_of_one_shape_take_one_turn_and_their_state_is_one_stack():
+    params = [nn.Parameter(torch.zeros(2, 3)) for _ in range(4)] + [nn.Parameter(torch.zeros(3, 2)), nn.Parameter(torch.zeros(5))]
+    update = Probe(params)
+    for _ in range(3):
+        for i, p in enumerate(params):
+            p.grad = torch.full_like(p, float(i))
+        update.step()
+    assert update.turns == [(4, 1), (1, 1), (4, 2), (1, 2), (4, 3), (1, 3)]
+    storages = {update.state[p]["count"].untyped_storage().data_ptr() for p in params[:4]}
+    assert len(storages) == 1
+    for i, p in enumerate(params[:5]):
+        assert torch.equal(update.state[p]["count"], torch.full_like(p, 3.0 * i))
+
+
+def test_a_tensor_without_a_gradient_keeps_its_count_and_comes_back_in_a_turn_of_its_own():
+    a, b = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2, 3))
+    update = Probe([a, b])
+    a.grad = torch.ones(2, 3)
+    update.step()
+    b.grad = torch.ones(2, 3)
+    update.step()
+    assert update.turns == [(1, 1), (1, 2), (1, 1)]
+    assert torch.equal(update.state[a]["count"], 2 * torch.ones(2, 3))
+    assert torch.equal(update.state[b]["count"], torch.ones(2, 3))
+
+
+def test_loaded_state_takes_the_place_of_the_stack_and_keeps_its_type():
+    params = [nn.Parameter(torch.zeros(2, 3, dtype=torch.bfloat16)) for _ in range(2)]
+    update = Probe(params)
+    for p in params:
+        p.grad = torch.full_like(p, 0.1)
+    update.step()
+    state = update.state_dict()
+    state["state"][0]["count"] = torch.full((2, 3), 1 + 2.0**-20)
+    update.load_state_dict(state)
+    update.step()
+    assert update.state[params[0]]["count"].dtype == torch.float32
+    assert torch.allclose(update.state[params[0]]["count"], torch.full((2, 3), 1.1 + 2.0**-20), atol=3e-4)
+    assert torch.allclose(update.state[params[1]]["count"], torch.full((2, 3), 0.2), atol=6e-4)
+
+
+def test_what_it_cannot_take_is_refused_in_one_line():
+    with pytest.raises(InputTrouble, match="parts=3"):
+        Probe([{"params": [nn.Parameter(torch.zeros(4, 2))], "parts": 3}])
+    with pytest.raises(InputTrouble, match="dense real"):
+        Probe([nn.Parameter(torch.zeros(2, 2, dtype=torch.complex64))])
+    p = nn.Parameter(torch.zeros(4, 2))
+    update = Probe([p])
+    p.grad = torch.sparse_coo_tensor(torch.tensor([[0], [1]]), torch.ones(1), (4, 2), check_invariants=True)
+    with pytest.raises(InputTrouble, match="sparse"):
+        update.step()
+    with pytest.raises(InputTrouble, match="learning rate"):
+        Probe([nn.Parameter(torch.zeros(2, 2))], lr=-1.0)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_what_is_no_matrix_is_stepped_by_torchs_adamw_bitwise(gaps: bool):
+    wide = draw(10, dtype=torch.float32)
+    a = nn.Parameter(wide[::2] if gaps else wide[::2].clone())
+    b = nn.Parameter(wide[::2].clone())
+    ours = Probe([a], lr=0.01)
+    theirs = torch.optim.AdamW([b], lr=0.01, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    for t in range(20):
+        a.grad, b.grad = (draw(5, seed=t, dtype=torch.float32) for _ in range(2))
+        ours.step()
+        theirs.step()
+    assert torch.equal(a, b)
+    assert not torch.equal(b, draw(10, dtype=torch.float32)[::2])
