@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import measure
-from gradlearn.curvature import Certificate, certify
+from gradlearn.curvature import Certificate, Hessian, certify
 
 pi = math.pi
 
@@ -217,11 +217,12 @@ def trained(f: Callable[[Tensor], Tensor], v: Tensor, steps: int) -> Tensor:
 
 def polished(f: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
     """The minimum itself: Newton's method from close by, uphill directions turned around, until the gradient is rounding."""
-    for _ in range(12):
-        gradient = torch.autograd.functional.jacobian(f, v)
+    for _ in range(60 if len(v) < 1000 else 4):
+        hessian = Hessian(f, v)
+        gradient = hessian.grad
         if float(gradient.norm()) < 1e-11:
             break
-        values, vectors = torch.linalg.eigh(torch.autograd.functional.hessian(f, v))
+        values, vectors = torch.linalg.eigh(hessian.dense())
         step = -(vectors / values.abs().clamp_min(1e-8)) @ (vectors.T @ gradient)
         share = 1.0
         while float(f(v + share * step)) > float(f(v)) and share > 1e-6:
@@ -234,7 +235,7 @@ def points(name: str, seed: int, steps: int) -> list[tuple[str, Callable[[Tensor
     """(what, f, x, true verdict) of one network."""
     torch.manual_seed(seed)
     net = NETS[name]().double()
-    f, start, y = loss_of(net, 1e-3, seed)
+    f, start, y = loss_of(net, 5e-3, seed)
     free, _, _ = loss_of(net, 0.0, seed)
     zero = torch.zeros_like(start)
     zero[-3:] = y.mean(0)  # the last bias: the best constant; every weight is zero and so is the gradient
@@ -249,7 +250,7 @@ def networks(seeds: int, steps: int, names: list[str]) -> list[measure.Row]:
     """Every network at each of its points, for each seed."""
     rows = []
     for name in names:
-        for seed in range(seeds):
+        for seed in range(1 if name == "MLP 8-40-37-3" else seeds):  # its oracle takes a minute
             for what, f, x, wanted in points(name, seed, steps):
                 rows.append({"network": name, "n": len(x), "seed": seed, "point": what, **_against_dense(f, x, wanted)})
                 print(f"  {name}, {len(x)} parameters, seed {seed}, {what}: {rows[-1]['verdict']}", flush=True)
@@ -291,7 +292,7 @@ def main() -> None:
     torch.set_num_threads(1)
     known = functions()
     names = list(NETS)[:1] if arguments.quick else list(NETS)
-    nets = networks(1 if arguments.quick else 3, 200 if arguments.quick else 1500, names)
+    nets = networks(1 if arguments.quick else 2, 200 if arguments.quick else 1500, names)
     ways = ("as it is", "black box", "rotated", "beside")
     bars = [
         measure.bar(f"known functions right, {way}", sum(r[way] == r["true"] for r in known), len(known), below=False)

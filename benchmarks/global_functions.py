@@ -1,4 +1,4 @@
-"""Six functions with many valleys, shifted and rotated by a seed: in numpy, value and gradient, for one point and for rows; and in torch.
+"""Six functions with many valleys, shifted and rotated by a seed: in numpy, value and gradient, for points and rows; and in torch.
 
     f(x) = base(R (x - o) * s),   f(o) = 0
 

@@ -13,9 +13,11 @@ import math
 import sys
 import time
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+
 from global_functions import Problem, problem
 
 clock = time.process_time
@@ -155,18 +157,14 @@ def nevergrad(w: Watched, seed: int) -> None:
         optimizer.tell(asked, w.value(asked.value))
 
 
-PEERS = {
-    f.__name__: f for f in (dual_annealing, dual_annealing_plain, differential_evolution, basinhopping, cma, nevergrad)
-}
+PEERS = {f.__name__: f for f in (dual_annealing, dual_annealing_plain, differential_evolution, basinhopping, cma, nevergrad)}
 
 
 def main() -> None:
     peer, seconds, goal = PEERS[sys.argv[1]], float(sys.argv[2]), float(sys.argv[3])
     warnings.simplefilter("ignore")
-    try:  # imports and first calls are not timed
+    with suppress(Over):  # imports and first calls are not timed
         peer(Watched(problem("rastrigin", 5, True, 0), 0.3, -1.0), 0)
-    except Over:
-        pass
     for line in sys.stdin:
         job = json.loads(line)
         p = problem(job["name"], job["n"], job["rotated"], job["seed"])

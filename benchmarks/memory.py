@@ -2,9 +2,12 @@
 
 Two generated IDX folders of grey 64 x 64 pictures, 45 and 414 MB decoded (uint8), same network, batch and number of
 steps. First with room for all decoded pictures in memory; then with `--memory` below both, so that they are read from a
-file. Two peaks: `resident`, ru_maxrss, all that was resident at once, mapped libraries included; and `anonymous`, the
-largest RssAnon + RssShmem of 50 samples a second, memory that no file stands behind. One thread, one malloc arena and a
-fixed hash seed, since equal runs otherwise differ by 10 to 60 MB and with them by 0.1. Sizes take turns; medians.
+file. Of pictures that fit, those that are only scored wait in a file where they are 16 MiB or more (`data/apart.py`): here
+25 MB of the large set and none of the small one, which is what brings the first reading below one.
+
+Two peaks: `resident`, ru_maxrss, all that was resident at once, mapped libraries included; and `anonymous`, the largest
+RssAnon + RssShmem of 50 samples a second, memory that no file stands behind. One thread, one malloc arena and a fixed
+hash seed, since equal runs otherwise differ by 10 to 60 MB and with them by 0.1. Sizes take turns; medians.
 """
 
 from __future__ import annotations

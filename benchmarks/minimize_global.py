@@ -1,11 +1,11 @@
-"""Claim: in 2 s of one core `minimize` finds the global minimum of six classic functions, shifted and rotated, at least as often as any peer.
+"""Claim: in 2 s of one core `minimize` finds the global minima of six shifted, rotated functions at least as often as any peer.
 
-Shifted Rastrigin, Ackley, Rosenbrock, Griewank, Schwefel and Levy, each also rotated, in 10 and 30 dimensions; the seed decides shift,
-rotation and start. Solved: within 1e-6 of the minimum, at a point within the bounds, computed again in numpy. Every program is
-stopped when it has solved, or at 2 s of processor time of one thread, imports not counted; the peers' functions are numpy, with
-gradients by hand, rows where a program takes them; ours is the torch function. Peers: SciPy's dual annealing (with exact gradients,
-and at its defaults), differential evolution and basin hopping, CMA-ES (package cma), Nevergrad's NGOpt. Results are kept as
-they come in build/benchmarks/minimize_global.jsonl: a run that was stopped goes on.
+Shifted Rastrigin, Ackley, Rosenbrock, Griewank, Schwefel and Levy, each also rotated, in 10 and 30 dimensions; the seed decides
+shift, rotation and start. Solved: within 1e-6 of the minimum, at a point within the bounds, computed again in numpy. Every
+program is stopped when it has solved, or at 2 s of processor time of one thread, imports not counted; the peers' functions are
+numpy, with gradients by hand, rows where a program takes them; ours is the torch function. Peers: SciPy's dual annealing (with
+exact gradients, and at its defaults), differential evolution and basin hopping, CMA-ES (package cma), Nevergrad's NGOpt. Results
+are kept as they come in build/benchmarks/minimize_global.jsonl: a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -129,7 +129,10 @@ def main() -> None:
     rows = results(jobs, programs, seconds, kept, arguments.fresh or quick)
     table = summary(rows, programs)
     measure.table([{k: v for k, v in line.items() if not k.endswith(" s")} for line in table], f"solved of {seeds}")
-    measure.table([{k.removesuffix(" s"): v for k, v in line.items() if k in ("function", "n") or k.endswith(" s")} for line in table], "median s")
+    measure.table(
+        [{k.removesuffix(" s"): v for k, v in line.items() if k in ("function", "n") or k.endswith(" s")} for line in table],
+        "median s",
+    )
     if arguments.ours:
         return
     never = float("inf")
@@ -139,7 +142,9 @@ def main() -> None:
     ahead = sum((line["gradlearn s"] or never) <= other for line, other in zip(table, quickest, strict=True))
     bars = [
         measure.bar("rows where a peer solves more", behind, 0),
-        measure.bar("solved in all, over the best peer of each row", sum(line["gradlearn"] for line in table) - sum(most), 1, below=False),
+        measure.bar(
+            "solved in all, over the best peer of each row", sum(line["gradlearn"] for line in table) - sum(most), 1, below=False
+        ),
         measure.bar("share of rows with a median time at most the best peer's", ahead / len(table), 2 / 3, below=False),
     ]
     measure.table(bars)

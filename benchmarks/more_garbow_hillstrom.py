@@ -1,9 +1,10 @@
-"""The 35 problems of More, Garbow, Hillstrom, "Testing unconstrained optimization software", ACM TOMS 7, 1981: residuals and starts.
+"""The 35 problems of More, Garbow, Hillstrom, "Testing unconstrained optimization software", TOMS 7, 1981: residuals and starts.
 
     f(x) = sum_i r_i(x)^2
 
 `minima` are the values that the paper gives, all of them where it gives several; the accurate ones are computed from these by
-minimize_smooth.py and must agree with them. Gulf research is written as its authors meant it (the printed formula is not). In torch.
+minimize_smooth.py and must agree with them. Gulf research is written as its authors meant it (the printed formula is not). In
+torch.
 """
 
 from __future__ import annotations

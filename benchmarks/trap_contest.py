@@ -55,10 +55,10 @@ def descent_of(who: Contender, steps: int) -> Plan:
 
 
 def usual_rate(who: Contender, plan: Plan) -> float:
-    """Around which the tries lie: the plan's own choice, the update's default, torch's default."""
+    """Where the tries begin: the plan's own choice, the one that is said, the update's default, torch's default."""
     if who.kind == "torch":
         return inspect.signature(getattr(torch.optim, who.torch_class)).parameters["lr"].default
-    return plan["lr"] if who.kind == "plan" else default("update", plan["update"], "lr")
+    return plan["lr"] if who.kind == "plan" or "lr" in who.said else default("update", plan["update"], "lr")
 
 
 class Bare:

@@ -12,10 +12,12 @@ Finished cells are kept in build/benchmarks/traps.jsonl and not computed again w
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -139,11 +141,19 @@ def chosen(arguments: argparse.Namespace) -> tuple[list[Contender], list[Problem
         people = sorted((who for who in people if who.name in wanted), key=lambda who: wanted.index(who.name))
     for extra in arguments.also:
         name, *pairs = extra.split()
-        more = dict(pair.split("=") for pair in pairs)
+        more = {k: value(v) for k, v in (pair.split("=") for pair in pairs)}
         people.append(Contender(extra, {"update": name, **more}, "update"))
     if arguments.problem:
         problems = [PROBLEMS[name] for name in arguments.problem.split(",")]
     return people, problems
+
+
+def value(text: str) -> Any:
+    """0.95 or (0.9,0.99) as such, all else as text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def main() -> None:

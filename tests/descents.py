@@ -68,7 +68,7 @@ def close(a: list[Tensor], b: list[Tensor], tolerance: float = 1e-12) -> bool:
     return moved and all(torch.allclose(p, q, rtol=tolerance, atol=tolerance) for p, q in zip(a, b, strict=True))
 
 
-def as_torchs(kind: type, twin: type, lr: float, mine: dict[str, Any], theirs: dict[str, Any], steps: int = 100) -> bool:
+def as_torchs(kind: type, twin: type, lr: float, mine: dict[str, Any], theirs: dict[str, Any], tolerance: float = 1e-12) -> bool:
     """Whether a hundred steps are those of a class of torch's, its loop over single tensors."""
     a, b = start(), start()
-    return close(ours(kind(a, lr=lr, **mine), a, lr, steps), ours(twin(b, lr=lr, foreach=False, **theirs), b, lr, steps))
+    return close(ours(kind(a, lr=lr, **mine), a, lr), ours(twin(b, lr=lr, foreach=False, **theirs), b, lr), tolerance)

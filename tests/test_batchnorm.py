@@ -12,7 +12,9 @@ from torch.optim.swa_utils import update_bn
 
 from gradlearn.adapt import Examples
 from gradlearn.batchnorm import BATCHES, SIZE, renew
+from gradlearn.loop import Cadence, evaluating, keep_shown, train
 from gradlearn.symbols import Batch
+from toys import Pictures, descent
 
 G = torch.Generator().manual_seed(0)
 DATA = Examples(3.0 * torch.randn(500, 2, 6, generator=G) + 1.0, torch.arange(500) % 2)
@@ -87,3 +89,31 @@ def test_a_model_without_running_statistics_is_not_asked():
 
     renew(model, never, DATA, 0)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_run_scores_and_keeps_an_average_with_statistics_of_its_own():
+    """The score during the run, after it, and of the module that is handed back are of the same statistics."""
+    task = Pictures()
+    d = descent(task, 30, average="swa", cadence=Cadence(score=29), valid=task.data("valid"))
+    assert d.average.refresh  # type: ignore[attr-defined]
+    for _step in train(d):
+        trained = d.theta.snapshot()
+    assert all(torch.equal(a, b) for a, b in zip(d.theta.snapshot(), trained, strict=True)), "scores leave no trace"
+    with d.average.shown(d.theta):
+        renew(d.theta.model, lambda batch: task.losses(d.theta.model, batch), d.data, d.seed)
+        with evaluating(d.theta.model):
+            expected = task.score(d.theta.model, task.data("valid")).value
+    assert d.history.scores[-1][2].value == pytest.approx(expected, rel=1e-9)
+    keep_shown(d)
+    with evaluating(d.theta.model):
+        assert task.score(d.theta.model, task.data("valid")).value == pytest.approx(expected, rel=1e-9)
+
+
+def test_what_does_not_ask_for_it_keeps_what_it_has():
+    task = Pictures()
+    d = descent(task, 5, average="ema")
+    list(train(d))
+    with d.average.shown(d.theta):
+        expected = d.theta.snapshot()
+    keep_shown(d)
+    assert all(torch.equal(a, b) for a, b in zip(d.theta.snapshot(), expected, strict=True))

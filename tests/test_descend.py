@@ -237,7 +237,9 @@ def test_noisy_values_without_gradient():
 
 def test_bounds_and_evaluations_search_and_one_seed_gives_one_result():
     shift = torch.tensor([1.3, -2.1, 0.4, 3.3], dtype=F64)
-    runs = [minimize(lambda x: rastrigin(x - shift), torch.full((4,), 4.0), bounds=(-5, 5), max_evals=5000, seed=s) for s in (0, 0, 1)]
+    runs = [
+        minimize(lambda x: rastrigin(x - shift), torch.full((4,), 4.0), bounds=(-5, 5), max_evals=5000, seed=s) for s in (0, 0, 1)
+    ]
     assert [r.fun < 1e-9 for r in runs] == [True] * 3
     assert torch.equal(runs[0].x, runs[1].x)
     assert runs[0].found[-1].evaluations == runs[1].found[-1].evaluations
@@ -292,10 +294,10 @@ def test_columns_serve_as_rows_for_numpy_functions():
 
 
 def test_random_state_is_as_it_was():
-    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     minimize(rastrigin, torch.full((3,), 3.0), bounds=(-5, 5), max_evals=2000)
     assert torch.equal(torch.get_rng_state(), state)
-    assert (np.random.get_state()[1] == numpy_state).all()
+    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
 
 
 def test_without_bounds_a_budget_searches_beyond_the_first_valley():
@@ -305,7 +307,7 @@ def test_without_bounds_a_budget_searches_beyond_the_first_valley():
 
 def test_options_of_strategies_are_set_by_name():
     r = minimize(rastrigin, torch.full((3,), 3.0), bounds=(-5, 5), max_evals=600, search="hopping", hopping__walkers=8)
-    assert list(r.shares) == ["hopping"]
+    assert list(r.shares) == ["hopping", "descent"]
 
 
 # ---- the result

@@ -82,7 +82,7 @@ def test_a_row_is_autograds_gradient_of_one_example(name: str, part: int, recwar
         total = objective(one).total.sum()
         true = torch.cat([g.flatten() for g in torch.autograd.grad(total, params)])
         assert torch.allclose(G[i], true, rtol=1e-4, atol=1e-6)
-        assert float(totals[i]) == pytest.approx(float(total), rel=1e-5)
+        assert float(totals[i]) == pytest.approx(total.item(), rel=1e-5)
     assert [str(w.message) for w in recwarn.list] == []
 
 
@@ -155,3 +155,17 @@ def test_a_loss_that_looks_at_numbers_goes_one_by_one():
     assert grads.way == "one by one"
     assert "item" in grads.note or "vmap" in grads.note
     assert G.shape == (7, 39)
+
+
+def test_a_loss_that_keeps_a_tensor_between_calls_is_not_spoilt_by_vmap():
+    """Cross-entropy keeps its counts for the next batch of that shape: none of vmap's own tensors may be left in it."""
+    loss = CrossEntropy(ignore=None)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    objective, theta = Of(model, lambda model, batch: loss(model(batch.x), batch.y)), Theta(model)
+    G, _ = all_of(ExampleGrads(), objective, theta, batch_of())
+    one = objective(next(iter(batch_of().pieces(1))))
+    assert one.count.sum().item() == 1.0
+    one.total.sum().backward()
+    again = ExampleGrads()
+    assert torch.equal(G, all_of(again, objective, theta, batch_of())[0])
+    assert again.way == "vmap"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.errors import InputTrouble
-from gradlearn.matrix import COEFFICIENTS, Whole, act, active, gram_, normal, orthogonalise_, shape_of, sides, unfold
+from gradlearn.matrix import COEFFICIENTS, Whole, act, active, gram_, normal, orthogonalise_, shape_of, sides, unfold, whole
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -51,6 +51,16 @@ def test_act_and_gram_are_the_sums_they_stand_for(side: int, k: int):
     assert torch.allclose(gram_(into, x, side, 0.5, 0.25), want)
 
 
+@pytest.mark.parametrize("side", [1, 2])
+def test_half_a_gram_made_whole_is_the_gram(side: int):
+    x = draw(2, 1, 300, 300)
+    half = gram_(torch.zeros(2, 300, 300, dtype=x.dtype), x, side, 0.0, 1.0, half=True)
+    half = gram_(half, x, side, 0.5, 0.25, half=True)
+    full = 0.75 * (x[:, 0] @ x[:, 0].mT if side == 1 else x[:, 0].mT @ x[:, 0])
+    assert torch.allclose(whole(half), full)
+    assert (half - full).tril(-1).abs().max() > 1  # so it is half the work
+
+
 def test_active_sides_are_longer_than_one_and_within_the_cap():
     assert active((7, 1, 4, 9), 8) == (1,)
     assert active((7, 9, 4, 2), 9) == (0, 1, 2)
@@ -84,8 +94,9 @@ def test_newton_schulz_is_near_the_polar_factor(name: str, low: float, high: flo
     assert (1 - values).abs().mean() < (0.2 if name == "classic" else 0.1)
 
 
-def test_newton_schulz_in_float32_is_newton_schulz_in_float64():
-    x = draw(3, 64, 96)
+@pytest.mark.parametrize("shape", [(3, 64, 96), (3, 16, 200), (3, 200, 16)])
+def test_newton_schulz_in_float32_is_newton_schulz_in_float64(shape: tuple[int, ...]):
+    x = draw(*shape)
     exact = orthogonalise_(x.clone())
     assert (orthogonalise_(x.float()).double() - exact).abs().max() < 2e-5
 

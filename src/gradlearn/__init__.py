@@ -5,6 +5,7 @@
     run = gradlearn.fit(model, (x, y), loss="cross_entropy")      train any nn.Module
     for step in gradlearn.train(model, (x, y)): ...               the loop itself
     gradlearn.load("runs/images-001").predict(x)                  a trained model back
+    gradlearn.minimize(f, start)                                  a minimum of any function
 
 Nothing is imported before it is used: `import gradlearn` costs milliseconds.
 """
@@ -16,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from gradlearn.descend import minimize as minimize
     from gradlearn.errors import Trouble as Trouble
     from gradlearn.learn import Run as Run
     from gradlearn.learn import fit as fit
     from gradlearn.learn import load as load
     from gradlearn.learn import train as train
 
-_PLACES = {"fit": "learn", "train": "learn", "load": "learn", "Run": "learn", "Trouble": "errors"}
+_PLACES = {"fit": "learn", "train": "learn", "load": "learn", "minimize": "descend", "Run": "learn", "Trouble": "errors"}
 
-__all__ = ["fit", "train", "load", "Run", "Trouble", "__version__"]
+__all__ = ["fit", "train", "load", "minimize", "Run", "Trouble", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

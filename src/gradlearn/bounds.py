@@ -1,6 +1,6 @@
 """Bounds as a person gives them: one pair for all, a pair for each coordinate, or two arrays; None and inf mean none.
 
-    (-5, 5)      [(-5, 5), (0, None)]      (low_tensor, high_tensor)      ->      low (n,), high (n,) float64
+(-5, 5)      [(-5, 5), (0, None)]      (low_tensor, high_tensor)      ->      low (n,), high (n,) float64
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a function wants to be called, found out by calling it: in double precision or as given, with tensors or arrays, in rows or not.
+"""How a function wants to be called, found out by calling it: in double precision or not, with tensors or arrays, in rows or not.
 
     calls, flat = prepare(f, start)          the first call that works wins; its gradient is autograd's where there is one
     calls = with_rows(calls, ...)            rows are used only where two sizes of them give what single calls give
@@ -36,6 +36,7 @@ class Prepared:
         how: "double", "given", "array" or "module".
         calls: value, gradient and (after `find_rows`) rows.
         rows: "rows", "columns", "vmap" or "" where points go one by one.
+        doubtful: whether torch warned that a part of the value was taken out of the graph: its gradient may be none of the whole.
         noisy: whether two calls with one argument gave two values.
     """
 
@@ -46,7 +47,7 @@ class Prepared:
         self.flat = self.structure.flat()
         if not bool(torch.isfinite(self.flat).all()):
             raise InputTrouble("start: not finite; give finite numbers")
-        self.rows, self.noisy = "", False
+        self.rows, self.noisy, self.doubtful = "", False, False
         self.how, self.calls, self.value, self.gradient = self._first()
 
     def look_for_noise(self) -> bool:
@@ -96,8 +97,7 @@ class Prepared:
                     g = None
             if g is None:
                 value = calls.value(self.flat)
-        if any("requires_grad" in str(w.message) for w in said):
-            g = None  # a part of the value was taken out of the graph: what is left is no gradient of the whole
+        self.doubtful = any("requires_grad" in str(w.message) for w in said)
         return value, g
 
     def _calls(self, how: str) -> Calls:
@@ -177,7 +177,7 @@ class Prepared:
         return torch.allclose(g[:2], own, rtol=1e-6, atol=1e-9 * float(own.abs().max() + 1e-300), equal_nan=True)
 
     def slope_agrees(self, x: Tensor, f: float, g: Tensor, low: Tensor, high: Tensor) -> bool:
-        """Whether the gradient is the slope of f along a random direction, as far as its curvature there lets one see: two evaluations."""
+        """Whether the gradient is the slope of f along a random direction, as far as curvature lets one see: two evaluations."""
         d = torch.from_numpy(chance.uniform(0, "slope", np.arange(x.shape[0]))) - 0.5
         h = 1e-5 * max(float(x.norm()), 1.0) / float(d.norm())
         ahead, behind = torch.clamp(x + h * d, low, high), torch.clamp(x - h * d, low, high)

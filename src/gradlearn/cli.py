@@ -51,7 +51,7 @@ def run(arguments: Sequence[str], begun: float | None = None) -> int:
         plain, plugged = separated(arguments)
         options, rest = parser().parse_known_args(plain)
         rest += plugged
-        if options.command != "train" and rest:
+        if rest and not (options.command == "train" or getattr(options, "what", None) == "gradient"):
             raise InputTrouble(f"unknown option {rest[0]}{nearest(rest[0].partition('=')[0], flags(options.command))}")
         return int(options.go(options, rest, begun))
     except Trouble as trouble:
@@ -122,7 +122,9 @@ def parser() -> argparse.ArgumentParser:
     command("report", act.report, "write a run's report.html again").add_argument("run", type=Path)
     command("resume", act.resume, "go on with a run that was stopped").add_argument("run", type=Path)
     command("list", act.list_plugins, "what there is: tasks, updates, losses, ...").add_argument("kind", nargs="?", metavar="KIND")
-    command("check", act.check, "is this machine set up, what is installed, how fast")
+    sub = command("check", act.check, "is this machine set up; or: check gradient MODULE:FUNCTION, are two gradients the same")
+    _check_options(sub)
+    _minimize_options(command("minimize", act.minimize, "the lowest value of a function, and whether it is a minimum"))
     return top
 
 
@@ -164,6 +166,35 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     run.add_argument("--threads", type=whole, help="of the processor; default: by the size of a step")
     run.add_argument("--save-every", type=whole, help="steps between two checkpoints; default: a minute")
     run.add_argument("--config", type=Path, help="a run.toml: the same choices again; options given here win")
+
+
+def _check_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("what", nargs="?", choices=["gradient"], help="default: the machine")
+    sub.add_argument("model", nargs="?", metavar="MODULE:FUNCTION", help="a function that returns (model, (x, y), loss)")
+    sub.add_argument("--first", default="backprop", help="known: " + _names("gradient"))
+    sub.add_argument("--second", default="finite_difference")
+    sub.add_argument("--tol", type=positive, default=1e-5, help="largest relative error of a tensor")
+    sub.add_argument("--examples", type=whole, default=32, help="of the data")
+    sub.add_argument("--draws", type=whole, default=300, help="of a random gradient")
+    sub.add_argument("--seed", type=int, default=0)
+
+
+def _minimize_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "function", metavar="NAME|MODULE:FUNCTION", help="a known function (rastrigin, rosenbrock, ...), or one of your own"
+    )
+    sub.add_argument("--dim", type=whole, help="how many numbers it takes")
+    sub.add_argument("--start", help="numbers with commas, or one for all; default: drawn within the bounds")
+    sub.add_argument("--bounds", help="low,high")
+    sub.add_argument("--time", help="search for so long: 2s, 1m")
+    sub.add_argument("--max-evals", type=whole, help="evaluations at most")
+    sub.add_argument("--target", type=float, help="a value at which to stop")
+    sub.add_argument("--tol", type=positive, help="largest entry of the gradient at the end of a descent")
+    sub.add_argument("--search", help="auto, none, or strategies with commas; known: " + _names("search"))
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--picture", type=Path, metavar="FILE.svg", help="contours and path in two dimensions, else value against evaluations"
+    )
 
 
 def _names(kind: str) -> str:

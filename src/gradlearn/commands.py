@@ -168,7 +168,15 @@ def list_plugins(options: argparse.Namespace, rest: Sequence[str], begun: float)
 
 
 def check(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
-    """`gradlearn check`."""
+    """`gradlearn check`, `gradlearn check gradient MODULE:FUNCTION`."""
+    if options.what == "gradient":
+        if options.model is None:
+            raise InputTrouble(
+                "check gradient: which model? give MODULE:FUNCTION, as my_model:example; it returns (model, (x, y), loss)"
+            )
+        from gradlearn.gradient_check import check_gradient
+
+        return check_gradient(options, rest, begun)
     from gradlearn.setup_check import inspect
 
     rows = inspect()
@@ -179,3 +187,10 @@ def check(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int
         for row in rows:
             print(f"{'ok ' if row['ok'] else '-- ' if not row['needed'] else 'NO '} {row['what']:24} {row['found']}")
     return 0 if good else 2
+
+
+def minimize(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn minimize NAME|MODULE:FUNCTION`."""
+    from gradlearn.minimize_command import minimize as command
+
+    return command(options, rest, begun)

@@ -15,26 +15,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import gradlearn.search  # noqa: F401  # makes "search" a kind of plug-in
 from gradlearn import function as counting
 from gradlearn import noisy, quasinewton
 from gradlearn.bounds import read_bounds
 from gradlearn.callables import PLAIN, Prepared
-from gradlearn.errors import InputTrouble, nearest
-from gradlearn.find import describe, find, names
+from gradlearn.errors import InputTrouble
+from gradlearn.find import find
 from gradlearn.function import Found, Function, Spent
-from gradlearn.plan import is_number, seconds_of
+from gradlearn.minimized import Result
+from gradlearn.plan import seconds_of
 from gradlearn.share import Search, box_points
+from gradlearn.strategies import check, strategies
 from gradlearn.terrain import Terrain
 from gradlearn.verdict import certificate_of
 
-ORDER = ("axes", "cma", "differential", "restarts", "smoothing", "hopping")  # who goes first; others follow by name
 SECONDS = 2.0  # of a search with bounds and no budget
 NOISY = 4000  # evaluations of a noisy descent without a budget
 ESCAPES = 10  # saddles left in one descent
@@ -48,47 +47,6 @@ WHY = {
     "evaluations": "the evaluations are used up",
     "target": "the target is reached",
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Result:
-    """What came of a minimisation. The first six names are SciPy's.
-
-    Attributes:
-        x: the best point, in the structure of the start; a module is the module itself, its parameters set.
-        fun: its value; of a noisy function the mean of repeated values.
-        nfev: evaluations of the function; those of the certificate are counted there.
-        njev: how many of them came with a gradient.
-        success: whether x is a minimum as far as can be seen: the certificate says so, or no gradient is known and nothing was lower.
-        message: how it ended, in a line.
-        certificate: gradient norm, smallest and largest curvature, verdict; None where the function is noisy or cannot be judged.
-        noise: standard error of `fun`; 0 for a deterministic function.
-        seconds: of the whole call.
-        how: what was found out about the function, and what was done: {"gradient": "autograd", "rows": "vmap", ...}.
-        shares: part of the search that each strategy had; empty for a descent.
-        found: every improvement: evaluations, seconds, value.
-        path: the points that belong to `found`, (m, n), kept up to two dimensions.
-    """
-
-    x: Any
-    fun: float
-    nfev: int
-    njev: int
-    success: bool
-    message: str
-    certificate: Any = None
-    noise: float = 0.0
-    seconds: float = 0.0
-    how: dict[str, str] = field(default_factory=dict)
-    shares: dict[str, float] = field(default_factory=dict)
-    found: tuple[Found, ...] = ()
-    path: Tensor | None = None
-
-    def explain(self) -> str:
-        """The account in one paragraph."""
-        from gradlearn.minimize_report import story
-
-        return story(self)
 
 
 def minimize(
@@ -126,9 +84,9 @@ def minimize(
         InputTrouble: something that cannot be used; a module then is as it was.
     """
     begun = counting.clock()
-    chosen = _strategies(search, options)
+    chosen = strategies(search, options)
     seconds = None if time is None else seconds_of(time)
-    _check(max_evals, tol, target, seed)
+    check(max_evals, tol, target, seed)
     prepared = Prepared(function, start)
     module = prepared.structure.module
     try:
@@ -149,42 +107,6 @@ def minimize(
         if module is not None:
             prepared.structure.put(prepared.flat)
         raise
-
-
-def _strategies(search: str | Sequence[str], options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """{name: its options}, in the order in which they go."""
-    known = names("search")
-    wanted = list(ORDER) + [n for n in known if n not in ORDER] if search in ("auto", "none") else search
-    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-    chosen: dict[str, dict[str, Any]] = {}
-    for name in wanted:
-        if name not in known:
-            raise InputTrouble(f"search: no strategy {name!r}{nearest(name, [*known, 'auto', 'none'])}")
-        chosen[name] = {}
-    arguments = ["bounds", "time", "max_evals", "tol", "seed", "target", "search"]
-    for key, value in options.items():
-        name, dot, option = key.partition("__")
-        if not dot or name not in known:
-            raise InputTrouble(f"minimize: unknown argument {key!r}{nearest(key, arguments)}")
-        if name not in chosen:
-            raise InputTrouble(f"minimize: {key}={value!r}, but this search has no {name!r}; add it to search=")
-        possible = [o.name for o in describe("search", name).options]
-        if option not in possible:
-            raise InputTrouble(f"minimize: {name} has no option {option!r}{nearest(option, possible)}")
-        chosen[name][option] = value
-    return chosen
-
-
-def _check(max_evals: Any, tol: Any, target: Any, seed: Any) -> None:
-    whole = isinstance(max_evals, int) and not isinstance(max_evals, bool)
-    if max_evals is not None and not (whole and max_evals >= 1):
-        raise InputTrouble(f"max_evals: expected a whole number above 0, {max_evals!r} came; give such as 10000")
-    if tol is not None and not (is_number(tol) and tol > 0):
-        raise InputTrouble(f"tol: expected a number above 0, {tol!r} came; give such as 1e-9")
-    if target is not None and not is_number(target):
-        raise InputTrouble(f"target: expected a number, {target!r} came; give the value at which to stop")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise InputTrouble(f"seed: expected a whole number, {seed!r} came; give such as 0")
 
 
 def _limit(f: Function, seconds: float | None, max_evals: int | None, target: float | None) -> None:
@@ -237,13 +159,18 @@ class _Run:
     def descend(self) -> Result:
         """The nearest minimum: down, certified, and on from every saddle."""
         self.plan = "one descent"
-        why, escapes, certificate = self._down(self.f.best), 0, None
+        if self.prepared.doubtful and self.prepared.gradient is not None:
+            self._slope(self.f.start, self.prepared.value, self.prepared.gradient)
+        why, escapes, certificate = self._down(self.f.best, self._known()), 0, None
         if self._is_noisy():
             return self.noisy()
-        for escapes in range(ESCAPES + 1):
+        while True:
             certificate = certificate_of(self.prepared, self.f, self.f.best, self.seed) if why not in ("unbounded",) else None
             if certificate is None or certificate.verdict not in ("saddle", "not converged") or certificate.direction is None:
                 break
+            if escapes == ESCAPES:
+                break
+            escapes += 1
             before = self.f.least
             x = self.f.best + certificate.distance * certificate.direction
             why = self._down(torch.minimum(torch.maximum(x, self.f.low), self.f.high))
@@ -264,11 +191,16 @@ class _Run:
             f.best, f.least = f.start.clone(), math.inf
         return self.prepared.noisy
 
-    def _down(self, x: Tensor) -> str:
+    def _known(self) -> tuple[float, Tensor] | None:
+        """Value and gradient at the start, which have been evaluated."""
+        g = self.prepared.gradient
+        return None if g is None or not self.f.differentiable else (self.prepared.value, g)
+
+    def _down(self, x: Tensor, known: tuple[float, Tensor] | None = None) -> str:
         """One descent; a gradient that turns out not to be the slope is replaced by differences."""
         f = self.f
         try:
-            local = quasinewton.descend(f, x, self.tol)
+            local = quasinewton.descend(f, x, self.tol, known=known)
             if f.differentiable and local.why != "unbounded" and not self._slope(local.x, local.f, local.g):
                 local = quasinewton.descend(f, f.best, self.tol)
             return "rounding" if local.why == "stuck" else local.why
@@ -299,9 +231,9 @@ class _Run:
             if self.max_evals is None or self.max_evals >= 200:
                 f.nfev += self.prepared.find_rows(lambda k: box_points(f, k, self.seed))
             f.calls = self.prepared.calls
-            strategies = {name: find("search", name)(**options) for name, options in chosen.items()}
+            team = {name: find("search", name)(**options) for name, options in chosen.items()}
             f.max_evals -= 1
-            work = Search(Terrain(f, self.seed), strategies, by_evaluations=self.seconds is None)
+            work = Search(Terrain(f, self.seed), team, by_evaluations=self.seconds is None, known=self._known())
             try:
                 work.run()
             finally:
@@ -332,18 +264,12 @@ class _Run:
         scale = torch.where(terrain.closed, terrain.width / 4.0, f.start.abs().clamp_min(1.0))
         evaluations = self.max_evals or (1 << 30 if self.seconds is not None else NOISY)
         if self.seconds is not None:
-            pace = self._pace()
-            evaluations = max(min(evaluations, int((f.deadline - counting.clock()) / pace)), 64)
+            evaluations = max(min(evaluations, int((f.deadline - counting.clock()) / noisy.pace(f))), 64)
         mean = noisy.descend(f, self.seed, evaluations, scale)
         f.best, f.least = mean.x, mean.f
-        return self._result("the function is noisy: the mean of the last steps, judged by repeated values", None, "noise", mean.error)
-
-    def _pace(self) -> float:
-        """Seconds of one evaluation."""
-        begun = counting.clock()
-        for _ in range(3):
-            self.f.value_and_gradient(self.f.start) if self.f.differentiable else self.f.value(self.f.start)
-        return max((counting.clock() - begun) / 3.0, 1e-7)
+        return self._result(
+            "the function is noisy: the mean of the last steps, judged by repeated values", None, "noise", mean.error
+        )
 
     def _result(self, said: str, certificate: Any, why: str, noise: float = 0.0) -> Result:
         f, structure = self.f, self.prepared.structure

@@ -18,7 +18,7 @@ from typing import Any
 
 from gradlearn.errors import InputTrouble, nearest
 
-KINDS = ("batches", "objective", "gradient", "update", "rate", "average", "watch", "remedy", "tasks", "models")
+KINDS = ("batches", "objective", "gradient", "update", "rate", "average", "watch", "remedy", "search", "tasks", "models")
 _ROOT = Path(__file__).parent
 
 

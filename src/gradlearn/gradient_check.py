@@ -150,13 +150,16 @@ def _gradient(gradient: Gradient, objective: Any, theta: Theta, batch: Batch, dr
 
 
 def _random(gradient: Gradient, objective: Any, theta: Theta, batch: Batch, seed: int) -> bool:
-    """Whether the estimator has random directions or samples: it says so itself, or its law is of averages."""
-    kind = type(gradient)
-    if getattr(kind, "exact", True) or (getattr(gradient, "basis", False)):
+    """Whether the estimator itself draws: it says so, or two draws differ where the model (evaluating) has no draws of its own."""
+    if getattr(type(gradient), "exact", True) or getattr(gradient, "basis", False):
         return False
-    if getattr(kind, "unbiased", False):
+    if getattr(type(gradient), "unbiased", False):
         return True
+    modes = [(m, m.training) for m in theta.model.modules()]
+    theta.model.eval()
     a, b = (_gradient(gradient, objective, theta, batch, chance.key(seed, "draw", k)) for k in (0, 1))
+    for module, mode in modes:
+        module.training = mode
     return not all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
@@ -181,7 +184,7 @@ def _many(pair: list[Gradient], objective: Any, theta: Theta, batch: Batch, tol:
 def _row(theta: Theta, name: str, difference: Tensor, true: Tensor, tol: float, noise: float) -> Row:
     whole = max(math.sqrt(sum(float(m.grad.square().sum()) for m in theta.members)), 1e-30)
     norm = float(torch.linalg.vector_norm(true))
-    scale = max(norm, 1e-6 * whole)  # a tensor whose gradient is zero is measured against the others
+    scale = max(norm, 1e-3 * whole)  # a tensor whose gradient is zero is measured against the others
     error = float(torch.linalg.vector_norm(difference)) / scale
     bar = tol + noise / scale
     return Row(name, true.numel(), norm, error, bar, error <= bar)

@@ -47,7 +47,11 @@ class Landscape:
         self._base = [b.flat.clone() for b in self.theta.blocks]
         self._found = _buffers(self.theta.model)
         self._after = self._found
-        losses = self._losses()
+        try:
+            losses = self._losses()
+        except BaseException:
+            self.__exit__()
+            raise
         self.loss, self.totals = mean_of(losses), losses.total
         self._after = _buffers(self.theta.model)
         return self

@@ -2,9 +2,9 @@
 
     f(a) <= f(0) + c1 a f'(0)   and   |f'(a)| <= c2 |f'(0)|
 
-Nocedal, Wright, "Numerical Optimization", 2nd edition, algorithms 3.5 and 3.6, with cubic interpolation. Near a minimum values differ
-by rounding only; a value within rounding of f(0) counts as no higher (Hager, Zhang, SIAM J. Optim. 16, 2005), so that slopes decide.
-Use it for deterministic functions; noise breaks both conditions.
+Nocedal, Wright, "Numerical Optimization", 2nd edition, algorithms 3.5 and 3.6, with cubic interpolation. Near a minimum values
+differ by rounding only; a value within rounding of f(0) counts as no higher (Hager, Zhang, SIAM J. Optim. 16, 2005), so that
+slopes decide. Use it for deterministic functions; noise breaks both conditions.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ def wolfe(at: Callable[[float], Point], zero: Point, a: float, most: float = mat
 
 
 def _beyond(before: Point, p: Point) -> float:
-    """Further out, where the slope would vanish if it went on as it has; two to ten times as far."""
+    """Further out, where the slope would vanish if it went on as it has; two to twenty times as far."""
     gain = p.slope - before.slope
     a = p.a - p.slope * (p.a - before.a) / gain if gain > 0.0 else math.inf
-    return min(max(a, 2.0 * p.a), 10.0 * p.a)
+    return min(max(a, 2.0 * p.a), 20.0 * p.a)
 
 
 def _between(low: Point, high: Point) -> float:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn import chance
+from gradlearn.batchnorm import renew
 from gradlearn.errors import NumericsTrouble
 from gradlearn.optimizer import pack, unpack
 from gradlearn.step import schedule
@@ -305,12 +306,20 @@ def _scored(d: Descent, data: Data | None) -> Score:
     """The score of the model as it stands."""
     assert data is not None
     with evaluating(d.theta.model):
+        _refresh(d)
         return d.task.score(d.theta.model, data)
+
+
+def _refresh(d: Descent) -> None:
+    """BatchNorm's statistics of the weights shown, where the average asks for it."""
+    if getattr(d.average, "refresh", False):
+        renew(d.theta.model, lambda batch: d.task.losses(d.theta.model, batch), d.data, d.seed)
 
 
 def keep_shown(d: Descent) -> None:
     """theta <- theta-bar: what was shown is what the module holds from now on; for the end of a run."""
     with d.average.shown(d.theta):
+        _refresh(d)
         shown = d.theta.snapshot()
     d.theta.restore(shown)
 

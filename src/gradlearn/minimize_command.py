@@ -1,8 +1,8 @@
-"""`gradlearn minimize NAME|module:function`: a function with a name, or one of the user's own, and what was found, in words or JSON.
+"""`gradlearn minimize NAME|module:function`: a function with a name, or one of the user's own; what was found, in words or JSON.
 
-`module:function` imports the module that the user typed, from the folder in which the command is given or from where Python looks; it
-is the one place where a name is imported, since a person asked for it. `start`, `bounds` and `dim` are read from the module where it
-has them: `function.bounds = (-5, 5)`.
+`module:function` imports the module that the user typed, from the folder in which the command is given or from where Python
+looks; it is the one place where a name is imported, since a person asked for it. `start`, `bounds` and `dim` are read from the
+module where it has them: `function.bounds = (-5, 5)`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _imported(where: str) -> Callable[..., Any]:
         module = importlib.import_module(place)
     except Exception as error:  # whatever a user's module raises while it is imported
         what = printable(str(error) or type(error).__name__, 160)
-        raise InputTrouble(f"minimize {printable(where)}: cannot import {printable(place)} ({what}); give module:function") from error
+        raise InputTrouble(
+            f"minimize {printable(where)}: cannot import {printable(place)} ({what}); give module:function"
+        ) from error
     finally:
         if added:
             sys.path.remove(here)
@@ -94,7 +96,7 @@ def _imported(where: str) -> Callable[..., Any]:
 
 
 def _bounds(text: str | None, n: int) -> Any:
-    """"-5,5", one pair for all, or a pair for each coordinate: "-5,5;0,1". An empty side or `none` has no bound."""
+    """ "-5,5", one pair for all, or a pair for each coordinate: "-5,5;0,1". An empty side or `none` has no bound."""
     if text is None:
         return None
     try:
@@ -102,7 +104,9 @@ def _bounds(text: str | None, n: int) -> Any:
     except ValueError:
         pairs = []
     if not pairs or any(len(pair) != 2 for pair in pairs) or len(pairs) not in (1, n):
-        raise InputTrouble(f"--bounds {printable(text)}: expected low,high or one such pair for each of {n} coordinates; give such as -5,5")
+        raise InputTrouble(
+            f"--bounds {printable(text)}: expected low,high or one such pair for each of {n} coordinates; give such as -5,5"
+        )
     return pairs * n if len(pairs) == 1 else pairs
 
 
@@ -142,8 +146,11 @@ def _picture(path: Path, asked: Asked, result: Any) -> str:
     from gradlearn.picture import draw
 
     def values(rows: Any) -> Any:
+        if ":" not in asked.title:
+            return asked.function(rows)
+        as_array = result.how["precision"] == "array"
         with torch.no_grad():
-            return torch.tensor([float(asked.function(row)) for row in rows], dtype=torch.float64)
+            return torch.tensor([float(asked.function(row.numpy() if as_array else row)) for row in rows], dtype=torch.float64)
 
     low, high = _frame(asked, result)
     try:

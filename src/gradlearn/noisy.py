@@ -1,11 +1,12 @@
-"""Down a function that answers differently each time: steps of a size that shrinks, gradients averaged, the path averaged at the end.
+"""Down a function that answers differently each time: steps that shrink, gradients averaged, the path averaged at the end.
 
     g ~ autograd's, or SPSA's: (f(x + c d) - f(x - c d)) / (2 c) d,  d random signs
     x <- x - a_t m / (sqrt(v) + eps),   a_t falls in a straight line to 0;   the answer is the mean of the last quarter
 
-Kingma, Ba, "Adam", ICLR 2015; Spall, "Multivariate stochastic approximation using a simultaneous perturbation gradient approximation",
-IEEE Trans. Autom. Control 37, 1992; Polyak, Juditsky, SIAM J. Control Optim. 30, 1992. Three step sizes are tried with a tenth of the
-budget each, and judged by repeated values; the best has the rest. For deterministic functions `quasinewton.py` is faster by far.
+Kingma, Ba, "Adam", ICLR 2015; Spall, "Multivariate stochastic approximation using a simultaneous perturbation gradient
+approximation", IEEE Trans. Autom. Control 37, 1992; Polyak, Juditsky, SIAM J. Control Optim. 30, 1992. Three step sizes are tried
+with a tenth of the budget each, and judged by repeated values; the best has the rest. For deterministic functions
+`quasinewton.py` is faster by far.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from gradlearn import chance
+from gradlearn import function as counting
 from gradlearn.function import Function, Spent
 
 SIZES = (0.3, 0.03, 0.003)  # first steps, relative to the start or the box
@@ -59,12 +61,26 @@ def descend(function: Function, seed: int, evaluations: int, scale: Tensor) -> M
             if not path:
                 raise
             end = torch.stack(path[-max(len(path) // 4, 1) :]).mean(0)
-            function.deadline, function.max_evals = math.inf, function.max_evals + JUDGE if function.max_evals < 1 << 62 else 1 << 62
+            function.deadline, function.max_evals = (
+                math.inf,
+                function.max_evals + JUDGE if function.max_evals < 1 << 62 else 1 << 62,
+            )
         tries.append(judged(function, end))
     except Spent:
         if not tries:
             return Mean(function.best, function.least, math.nan)
     return min(tries, key=lambda m: m.f)
+
+
+def pace(function: Function) -> float:
+    """Seconds of one evaluation."""
+    begun = counting.clock()
+    for _ in range(3):
+        if function.differentiable:
+            function.value_and_gradient(function.start)
+        else:
+            function.value(function.start)
+    return max((counting.clock() - begun) / 3.0, 1e-7)
 
 
 def judged(function: Function, x: Tensor, repeats: int = JUDGE) -> Mean:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,7 @@ from gradlearn.sweep import Formula, Sweep
 if TYPE_CHECKING:
     from gradlearn.symbols import Estimate
 
+_layout = attrgetter("layout")
 _dense = torch.ops.aten.is_non_overlapping_and_dense
 
 
@@ -40,6 +42,10 @@ class Light(Optimizer):
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
     state_dict = inspect.unwrap(Optimizer.state_dict)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+
+    def __init__(self, params: Any, *defaults: Any, **options: Any) -> None:
+        _refuse_numbers(self, options)  # before torch does, in its words
+        super().__init__(params, *defaults, **options)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle keeps: torch's, and what a class of ours has set; no hooks, nothing that only saves time."""
@@ -70,7 +76,7 @@ class Light(Optimizer):
     def pairs(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
         """The parameters of a group that have a gradient, with it. Raises InputTrouble for a sparse one."""
         found = [(p, g) for p in group["params"] if (g := p.grad) is not None]
-        if any(g.layout is not torch.strided for _, g in found):
+        if set(map(_layout, [g for _, g in found])) - {torch.strided}:
             raise InputTrouble(f"--update {_name(self)}: takes no sparse gradients; make the layer with sparse=False")
         return found
 
@@ -208,12 +214,17 @@ def _name(update: Any) -> str:
 
 def _refuse(update: Any, group: dict[str, Any]) -> None:
     """Raise InputTrouble for tensors that no update takes, and numbers out of their ranges."""
-    name = _name(update)
     for p in group["params"]:
         if p.layout is not torch.strided or p.is_complex():
             kind = "complex" if p.is_complex() else "sparse"
-            raise InputTrouble(f"--update {name}: takes no {kind} parameters (one is {tuple(p.shape)}); use dense real ones")
-    if not group["lr"] >= 0.0:
+            where = f"--update {_name(update)}"
+            raise InputTrouble(f"{where}: takes no {kind} parameters (one is {tuple(p.shape)}); use dense real ones")
+    _refuse_numbers(update, group)
+
+
+def _refuse_numbers(update: Any, group: dict[str, Any]) -> None:
+    name = _name(update)
+    if not group.get("lr", 0.0) >= 0.0:
         raise InputTrouble(f"--lr {group['lr']}: a learning rate must be at least 0")
     for option, fits in _RANGES.items():
         if option in group and not fits(group[option]):

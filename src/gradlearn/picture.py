@@ -1,13 +1,14 @@
 """A minimisation as one SVG file: contours and the path of the best point in two dimensions, else the value against evaluations.
 
-Plain SVG with its own colours, light and dark; no script, nothing fetched. Contours are the edges between bands of the value's rank on
-a grid, so that a deep valley and a high wall are both drawn.
+Plain SVG with its own colours, light and dark; no script, nothing fetched. Contours are the edges between bands of the value's
+rank on a grid, so that a deep valley and a high wall are both drawn.
 """
 
 from __future__ import annotations
 
 import html
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,18 @@ from torch import Tensor
 from gradlearn.report import scale, words
 
 if TYPE_CHECKING:
-    from gradlearn.descend import Result
+    from gradlearn.minimized import Result
 
-SIDE, LEFT, TOP, RIGHT, BOTTOM = 480, 64, 52, 24, 56
-GRID, BANDS, POINTS = 121, 12, 400  # grid points a side; levels; points of a curve at most
+SIDE, LEFT, TOP, RIGHT, BOTTOM = 480, 64, 52, 24, 78
+GRID, BANDS, POINTS = 97, 12, 400  # grid points a side; levels; points of a curve at most
+PATIENCE = 5.0  # seconds that the grid may take; a slow function gets a coarser one
 STYLE = """
-svg { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; background: #fbfbfa }
+svg { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif }
+.page { fill: #fbfbfa }
 text { fill: #1c2024 } .soft { fill: #5d6670 } .title { font-size: 16px; font-weight: 650 }
 .grid { stroke: #e3e5e8; fill: none } .base { stroke: #8b949e; fill: none }
-.curve { stroke: #2a66b0; stroke-width: 2; fill: none; stroke-linejoin: round } .halo { stroke: #fbfbfa; stroke-width: 4; fill: none }
+.curve { stroke: #2a66b0; stroke-width: 2; fill: none; stroke-linejoin: round }
+.halo { stroke: #fbfbfa; stroke-width: 4; fill: none }
 .way { stroke: #c4560f; stroke-width: 1.6; fill: none; stroke-linejoin: round } .dot { fill: #c4560f }
 .start { fill: #fbfbfa; stroke: #1c2024; stroke-width: 1.6 } .end { fill: #b3261e; stroke: #fbfbfa; stroke-width: 1.6 }
 """
@@ -48,10 +52,13 @@ def draw(result: Result, title: str, values: Callable[[Tensor], Tensor], low: Se
 
 def _page(width: int, height: int, title: str, note: str, parts: Sequence[str]) -> str:
     label = html.escape(f"{title}: {note}", quote=True)
-    head = f'<text class="title" x="{LEFT}" y="24">{html.escape(title)}</text><text class="soft" x="{LEFT}" y="42">{html.escape(note)}</text>'
+    head = f'<text class="title" x="{LEFT}" y="24">{html.escape(title)}</text>'
+    head += f'<text class="soft" x="{LEFT}" y="42">{html.escape(note)}</text>'
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-    body = "\n".join([head, *parts])
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}"><style>{STYLE}</style>\n{body}\n</svg>\n'
+    body = "\n".join([f'<rect class="page" width="{width}" height="{height}"/>', head, *parts])
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}"><style>{STYLE}</style>\n{body}\n</svg>\n'
+    )
 
 
 def _note(result: Result) -> str:
@@ -70,10 +77,14 @@ def _map(result: Result, title: str, values: Callable[[Tensor], Tensor], low: Se
     parts += [f'<circle class="start" cx="{path[0][0]:.1f}" cy="{path[0][1]:.1f}" r="5"><title>start</title></circle>']
     parts += [f'<circle class="end" cx="{path[-1][0]:.1f}" cy="{path[-1][1]:.1f}" r="5.5"><title>best</title></circle>']
     key = TOP + SIDE + 44
-    parts += [f'<circle class="start" cx="{LEFT + 6}" cy="{key - 4}" r="5"/><text class="soft" x="{LEFT + 18}" y="{key}">start</text>']
-    parts += [f'<circle class="end" cx="{LEFT + 76}" cy="{key - 4}" r="5"/><text class="soft" x="{LEFT + 88}" y="{key}">best</text>']
+    parts += [
+        f'<circle class="start" cx="{LEFT + 6}" cy="{key - 4}" r="5"/><text class="soft" x="{LEFT + 18}" y="{key}">start</text>'
+    ]
+    parts += [
+        f'<circle class="end" cx="{LEFT + 76}" cy="{key - 4}" r="5"/><text class="soft" x="{LEFT + 88}" y="{key}">best</text>'
+    ]
     text = "each improvement of the best point; darker is lower, by rank"
-    parts += [f'<text class="soft" x="{LEFT + SIDE}" y="{key}" text-anchor="end">{text}</text>']
+    parts += [f'<text class="soft" x="{LEFT}" y="{key + 22}">{text}</text>']
     return _page(LEFT + SIDE + RIGHT, TOP + SIDE + BOTTOM, title, _note(result), parts)
 
 
@@ -88,25 +99,37 @@ def _thinned(path: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _bands(values: Callable[[Tensor], Tensor], low: Sequence[float], high: Sequence[float]) -> list[str]:
     """Rows of cells of one band of rank each, as rectangles: lower values are darker."""
-    a = torch.linspace(low[0], high[0], GRID, dtype=torch.float64)
-    b = torch.linspace(low[1], high[1], GRID, dtype=torch.float64)
-    grid = torch.stack([a.repeat(GRID), b.repeat_interleave(GRID)], 1)
-    z = values(grid).double().nan_to_num(math.inf).reshape(GRID, GRID)
+    k = _side(values, low)
+    a = torch.linspace(low[0], high[0], k, dtype=torch.float64)
+    b = torch.linspace(low[1], high[1], k, dtype=torch.float64)
+    grid = torch.stack([a.repeat(k), b.repeat_interleave(k)], 1)
+    z = values(grid).double().nan_to_num(math.inf).reshape(k, k)
     order = z.flatten().sort().values
-    edges = order[[int((GRID * GRID - 1) * (i / BANDS)) for i in range(1, BANDS)]]
+    edges = order[[int((k * k - 1) * (i / BANDS)) for i in range(1, BANDS)]]
     band = torch.bucketize(z, edges)
-    cell = SIDE / GRID
+    cell = SIDE / k
     parts = ['<g shape-rendering="crispEdges">']
-    for row in range(GRID):
+    for row in range(k):
         y = TOP + SIDE - (row + 1) * cell
         start = 0
-        for column in range(1, GRID + 1):
-            if column == GRID or band[row, column] != band[row, start]:
+        for column in range(1, k + 1):
+            if column == k or band[row, column] != band[row, start]:
                 x, width = LEFT + start * cell, (column - start) * cell
                 shade = _shade(int(band[row, start]) / (BANDS - 1))
-                parts.append(f'<rect x="{x:.2f}" y="{y:.2f}" width="{width + 0.05:.2f}" height="{cell + 0.05:.2f}" fill="{shade}"/>')
+                parts.append(
+                    f'<rect x="{x:.2f}" y="{y:.2f}" width="{width + 0.05:.2f}" height="{cell + 0.05:.2f}" fill="{shade}"/>'
+                )
                 start = column
     return [*parts, "</g>"]
+
+
+def _side(values: Callable[[Tensor], Tensor], low: Sequence[float]) -> int:
+    """Grid points a side that a function of this speed allows."""
+    corner = torch.tensor([list(low)], dtype=torch.float64)
+    begun = time.perf_counter()
+    values(corner)
+    each = time.perf_counter() - begun
+    return max(min(GRID, int(math.sqrt(PATIENCE / max(each, 1e-9)))), 9)
 
 
 def _shade(share: float) -> str:

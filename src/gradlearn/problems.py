@@ -2,8 +2,8 @@
 
     f(x), x in [low, high]^n,   f(lowest) = least
 
-The classic ones, in their usual boxes; Jamil, Yang, "A literature survey of benchmark functions for global optimization problems", Int. J.
-Math. Model. Numer. Optim. 4, 2013, has them all.
+The classic ones, in their usual boxes; Jamil, Yang, "A literature survey of benchmark functions for global optimization
+problems", Int. J. Math. Model. Numer. Optim. 4, 2013, has them all.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ PROBLEMS: dict[str, Named] = {
 
 
 def named(name: str, dim: int | None = None) -> tuple[Named, int]:
-    """The function of this name and its number of dimensions. Raises InputTrouble for an unknown name or a dimension it does not have."""
+    """The function of this name and its number of dimensions. Raises InputTrouble for a name or dimension that is not there."""
     if name not in PROBLEMS:
         raise InputTrouble(f"minimize: no function {name!r}{nearest(name, PROBLEMS)} (or give module:function)")
     found = PROBLEMS[name]

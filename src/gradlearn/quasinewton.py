@@ -1,10 +1,11 @@
-"""One descent of a smooth function: BFGS with strong Wolfe steps; its memory is all steps in small problems, the last 20 in large ones.
+"""One descent of a smooth function: L-BFGS with strong Wolfe steps and a long memory.
 
     x <- x - a H g,     H y = s for the steps s and the changes of gradient y that are remembered
 
-Liu, Nocedal, "On the limited memory BFGS method for large scale optimization", Math. Programming 45, 1989. Up to 200 numbers H is kept as
-a matrix (BFGS, no step forgotten), beyond as the last 20 pairs. Bounds: coordinates held at a bound rest, steps are cut or bent along
-the bounds (Bertsekas, SIAM J. Control Optim. 20, 1982). For smooth, deterministic functions; noise wants `search/stochastic.py`.
+Liu, Nocedal, "On the limited memory BFGS method for large scale optimization", Math. Programming 45, 1989. The last 30 pairs,
+scaled anew in each step: fewer evaluations than BFGS with its whole matrix on the More-Garbow-Hillstrom set. Bounds: coordinates
+held at a bound rest, steps are cut or bent along the bounds (Bertsekas, SIAM J. Control Optim. 20, 1982). For smooth,
+deterministic functions; noise wants `search/stochastic.py`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from torch import Tensor
 from gradlearn.function import Function
 from gradlearn.linesearch import ENOUGH, ROUNDING, Point, wolfe
 
-DENSE = 200  # numbers up to which H is a matrix
-PAIRS = 20
+PAIRS = 30
 FAR = 1e15  # a point beyond has left every box
 
 
@@ -33,76 +33,64 @@ class Local(NamedTuple):
     steps: int
 
 
-class Matrix:
-    """H in full: every step is remembered."""
+class Memory:
+    """H from the last steps s and changes of gradient y, as products of matrices (Byrd, Nocedal, Schnabel, Math. Prog. 63, 1994).
+
+    H = c + S' v - c Y' u with R u = S g, R' v = (D + c Y Y') u - c Y g; R the upper triangle of S Y', D its diagonal, c = s'y / y'y
+    """
 
     def __init__(self, n: int) -> None:
-        self.h, self.fresh = torch.eye(n, dtype=torch.float64), True
-
-    def learn(self, s: Tensor, y: Tensor, sy: float) -> None:
-        """H y = s from now on."""
-        if self.fresh:
-            self.h *= sy / float(y @ y)
-            self.fresh = False
-        hy = self.h @ y
-        self.h.addr_(s, s, alpha=(1.0 + float(y @ hy) / sy) / sy)
-        self.h.addr_(hy, s, alpha=-1.0 / sy).addr_(s, hy, alpha=-1.0 / sy)
-
-    def times(self, g: Tensor) -> Tensor:
-        """H g."""
-        return self.h @ g
-
-    def forget(self) -> None:
-        """H = 1 again."""
-        self.h, self.fresh = torch.eye(self.h.shape[0], dtype=torch.float64), True
-
-
-class Pairs:
-    """H from the last steps: two loops over them."""
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[Tensor, Tensor, float]] = []
+        self.s, self.y = torch.zeros(0, n, dtype=torch.float64), torch.zeros(0, n, dtype=torch.float64)
+        self.sy, self.yy = torch.zeros(0, 0, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64)
 
     @property
     def fresh(self) -> bool:
         """Whether nothing is remembered."""
-        return not self.kept
+        return self.s.shape[0] == 0
 
-    def learn(self, s: Tensor, y: Tensor, sy: float) -> None:
+    def learn(self, s: Tensor, y: Tensor) -> None:
         """One more pair; the oldest goes."""
-        self.kept = [*self.kept[1 - PAIRS :], (s, y, sy)]
+        first = 1 if self.s.shape[0] == PAIRS else 0
+        self.s, self.y = torch.cat([self.s[first:], s[None]]), torch.cat([self.y[first:], y[None]])
+        k = self.s.shape[0]
+        sy, yy = torch.zeros(k, k, dtype=torch.float64), torch.zeros(k, k, dtype=torch.float64)
+        sy[:-1, :-1], yy[:-1, :-1] = self.sy[first:, first:], self.yy[first:, first:]
+        sy[:, -1] = self.s @ y  # of this column only the upper triangle is used
+        yy[-1] = yy[:, -1] = self.y @ y
+        self.sy, self.yy = sy, yy
 
     def times(self, g: Tensor) -> Tensor:
         """H g."""
-        q, shares = g.clone(), []
-        for s, y, sy in reversed(self.kept):
-            shares.append(float(s @ q) / sy)
-            q.sub_(y, alpha=shares[-1])
-        if self.kept:
-            _, y, sy = self.kept[-1]
-            q *= sy / float(y @ y)
-        for (s, y, sy), share in zip(self.kept, reversed(shares), strict=True):
-            q.add_(s, alpha=share - float(y @ q) / sy)
-        return q
+        if self.fresh:
+            return g
+        c = float(self.sy[-1, -1] / self.yy[-1, -1])
+        sg, yg = self.s @ g, self.y @ g
+        u = torch.linalg.solve_triangular(self.sy, sg[:, None], upper=True)[:, 0]
+        right = self.sy.diagonal() * u + c * (self.yy @ u - yg)
+        v = torch.linalg.solve_triangular(self.sy.T, right[:, None], upper=False)[:, 0]
+        return (c * g).addmv_(self.s.T, v).addmv_(self.y.T, u, alpha=-c)
 
     def forget(self) -> None:
         """H = 1 again."""
-        self.kept = []
+        self.__init__(self.s.shape[1])
 
 
-def descend(function: Function, x: Tensor, tol: float = 1e-9, steps: int = 100_000) -> Local:
-    """Down from x to where the largest entry of the (projected) gradient is at most tol * max(1, |f|), or values differ by rounding only.
+def descend(
+    function: Function, x: Tensor, tol: float = 1e-9, steps: int = 100_000, known: tuple[float, Tensor] | None = None
+) -> Local:
+    """Down from x to where no free entry of the gradient exceeds tol * max(1, |f|), or values differ by rounding only.
 
     Args:
         function: counted; Spent passes through.
         x: (n,) float64, within the bounds.
         tol: of the gradient.
         steps: at most so many.
+        known: value and gradient at x, where they have been evaluated.
     """
-    f, g = function.value_and_gradient(x)
-    memory = Matrix(function.n) if function.n <= DENSE else Pairs()
-    idle, why, step = 0, "steps", 0
-    for step in range(steps):
+    f, g = known or function.value_and_gradient(x)
+    memory = Memory(function.n)
+    idle, why, taken = 0, "steps", 0
+    while taken < steps:
         free = free_of(function, x, g)
         size = float((g * free).abs().max())
         if f == -math.inf or float(x.abs().max()) > FAR:
@@ -121,13 +109,14 @@ def descend(function: Function, x: Tensor, tol: float = 1e-9, steps: int = 100_0
         s, y = p.x - x, p.g - g
         sy = float(s @ y)
         if sy > 1e-12 * float(s.norm()) * float(y.norm()):
-            memory.learn(s, y, sy)
+            memory.learn(s, y)
         idle = idle + 1 if f - p.f <= ROUNDING * abs(f) else 0
         x, f, g = p.x, p.f, p.g
+        taken += 1
         if idle >= 3:
             why = "rounding"
             break
-    return Local(x, f, g, why, step)
+    return Local(x, f, g, why, taken)
 
 
 def free_of(function: Function, x: Tensor, g: Tensor) -> Tensor:
@@ -137,7 +126,7 @@ def free_of(function: Function, x: Tensor, g: Tensor) -> Tensor:
     return 1.0 - (((x <= function.low) & (g > 0.0)) | ((x >= function.high) & (g < 0.0))).double()
 
 
-def _step(function: Function, x: Tensor, f: float, g: Tensor, free: Tensor, memory: Matrix | Pairs) -> Point | None:
+def _step(function: Function, x: Tensor, f: float, g: Tensor, free: Tensor, memory: Memory) -> Point | None:
     """One line search along -H g, over the coordinates that are free."""
     g = g * free
     d = -memory.times(g) * free

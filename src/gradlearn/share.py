@@ -2,16 +2,17 @@
 
     next = argmin_i  spent_i / weight_i,      weight_i = 1 + 4 (share of its last turns that improved) + 2 (forecast)
 
-The forecast is 1 where a strategy, falling as it did in its last turn, passes the best value at once, and 0 where it will not within the
-budget that is left. A strategy with an `opening` has so many rounds before the others. Each keeps a floor, since the one that wins late looks idle until then. Spending is counted in
-evaluations where the budget is in evaluations, so that one seed gives one result; else in seconds.
+The forecast is 1 where a strategy, falling as it did in its last turn, passes the best value at once, and 0 where it will not
+within the budget that is left. A strategy with an `opening` has so many rounds before the others. Each keeps a floor, since the
+one that wins late looks idle until then. Spending is counted in evaluations where the budget is in evaluations, so that one seed
+gives one result; else in seconds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -32,13 +33,10 @@ class Account:
     work: Iterator[float] | None = None
     round: int = 0
     spent: float = 0.0
-    turns: int = 0
-    wins: int = 0
     credit: float = 0.5
     forecast: float = 0.5
     level: float = math.inf
     barren: int = 0  # rounds running in which it evaluated nothing
-    lows: list[float] = field(default_factory=list)
 
     @property
     def weight(self) -> float:
@@ -53,18 +51,26 @@ class Search:
         terrain: what they see.
         strategies: {name: strategy}, in the order in which they go first.
         by_evaluations: count spending in evaluations, not in seconds.
+        known: value and gradient at the start, where they have been evaluated.
     """
 
-    def __init__(self, terrain: Terrain, strategies: dict[str, Strategy], by_evaluations: bool) -> None:
+    def __init__(
+        self,
+        terrain: Terrain,
+        strategies: dict[str, Strategy],
+        by_evaluations: bool,
+        known: tuple[float, torch.Tensor] | None = None,
+    ) -> None:
         self.terrain, self.function = terrain, terrain.function
         self.accounts = [Account(name, strategy) for name, strategy in strategies.items()]
         self.meter: Callable[[], float] = (lambda: float(self.function.nfev)) if by_evaluations else (lambda: counting.clock())
+        self.known = known
         self.whole = float(self.function.max_evals) if by_evaluations else self.function.deadline - self.function.begun
-        self.began, self.polished, self.polish_spent, self.polishing = self.meter(), math.inf, 0.0, 0
+        self.began, self.polished, self.polish_spent = self.meter(), math.inf, 0.0
 
     def run(self) -> None:
         """Until the function raises Spent, or no strategy is left."""
-        self.polish(1000)
+        self.polish(1000, self.known)
         while self.accounts:
             account = next((a for a in self.accounts if a.round < getattr(a.strategy, "opening", 0)), None)
             account = account or min(self.accounts, key=lambda a: a.spent / a.weight)
@@ -76,29 +82,28 @@ class Search:
             self.terrain.widen()
 
     def turn(self, account: Account) -> None:
-        """One turn of one strategy: pieces of work until its slice is used."""
+        """One turn of one strategy: pieces of work until its slice is used, and what they brought."""
         begun, least, level = self.meter(), self.function.least, account.level
         evaluations = self.function.nfev
         piece = min(max((begun - self.began) / 25.0, self.whole / 2000.0), self.whole / 60.0)  # short turns first
-        while True:
-            if account.work is None:
-                account.work = account.strategy(self.terrain, account.round)
-                account.level = math.inf
-            try:
-                account.level = next(account.work)
-            except StopIteration:
-                account.work, account.round = None, account.round + 1
-                break
-            if self.meter() - begun >= piece:
-                break
-        spent = max(self.meter() - begun, 1e-9)
+        try:
+            self._work(account, begun + piece)
+        finally:
+            account.spent += max(self.meter() - begun, 1e-9)
         account.barren = account.barren + 1 if self.function.nfev == evaluations and account.work is None else 0
         better = self.function.least < least - 1e-9 * max(abs(least), 1e-3)
-        account.spent += spent
-        account.turns += 1
-        account.wins += better
         account.credit += 0.25 * (better - account.credit)
-        account.forecast = self._forecast(level, account.level, spent) if account.work is not None else 0.5 * account.forecast
+        going = account.work is not None
+        account.forecast = self._forecast(level, account.level, self.meter() - begun) if going else 0.5 * account.forecast
+
+    def _work(self, account: Account, until: float) -> None:
+        """Pieces of work, to the end of the slice or of the round."""
+        if account.work is None:
+            account.work, account.level = account.strategy(self.terrain, account.round), math.inf
+        for account.level in account.work:
+            if self.meter() >= until:
+                return
+        account.work, account.round = None, account.round + 1
 
     def _forecast(self, before: float, now: float, spent: float) -> float:
         """How soon the best value is passed, from how far a strategy fell in its turn."""
@@ -110,21 +115,21 @@ class Search:
         left = max(self.whole - (self.meter() - self.began), 1e-9)
         return max(1.0 - needed / left, 0.0)
 
-    def polish(self, steps: int) -> None:
+    def polish(self, steps: int, known: tuple[float, torch.Tensor] | None = None) -> None:
         """A careful descent from the best point, where the budget for it is not used up."""
         begun = self.meter()
         if self.polish_spent > POLISH * max(begun - self.began, 0.25 * self.whole):
             return
-        place = self.function.best
-        ended = quasinewton.descend(self.function, place, tol=1e-10, steps=steps)
+        try:
+            ended = quasinewton.descend(self.function, self.function.best, tol=1e-10, steps=steps, known=known)
+        finally:
+            self.polish_spent += self.meter() - begun
         self.polished = self.function.least if ended.why != "steps" else math.inf
-        self.polish_spent += self.meter() - begun
-        self.polishing += 1
 
     def shares(self) -> dict[str, float]:
-        """What part of the spending each strategy had."""
+        """What part of the spending each strategy had, and the careful descents from the best point."""
         whole = sum(a.spent for a in self.accounts) + self.polish_spent
-        return {a.name: a.spent / whole for a in self.accounts} if whole > 0.0 else {}
+        return {a.name: a.spent / whole for a in self.accounts} | {"descent": self.polish_spent / whole} if whole > 0.0 else {}
 
 
 def box_points(function: Function, k: int, seed: int) -> torch.Tensor:

@@ -20,14 +20,14 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import compress
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-PIECE = 1 << 14  # elements: what a formula makes of a handful of such pieces fits a core's cache
+PIECE = 1 << 16  # elements: what a formula makes of a handful of such pieces fits a core's cache
 ENOUGH = 1 << 20  # elements of a pass from which a formula with sums is compiled; 0: everything is
 TENSOR = 5000  # elements: what one more tensor costs in plain PyTorch
 SHARED = 1 << 20  # elements from which a second thread pays
@@ -35,7 +35,8 @@ SHARED = 1 << 20  # elements from which a second thread pays
 Formula = Callable[..., tuple[Any, ...]]
 _dense = torch.ops.aten.is_non_overlapping_and_dense
 _spent: dict[Formula, int] = {}  # elements that each formula has walked in plain PyTorch, passes over small tensors left out
-_PLAIN = (Tensor, nn.Parameter)  # not a subclass that keeps its numbers elsewhere
+_dtype, _is_cpu = attrgetter("dtype"), attrgetter("is_cpu")
+_PLAIN = {Tensor, nn.Parameter}  # not a subclass that keeps its numbers elsewhere
 
 
 def sqrt(x: Any) -> Any:
@@ -108,6 +109,7 @@ class Sweep:
         self._strides: list[tuple[int, ...]] = []
         self._sizes: list[int] = []
         self._contiguous: list[bool] = []
+        self._flat = False
         self._sums: bool | None = None  # whether the formula has any
 
     def __call__(
@@ -155,6 +157,7 @@ class Sweep:
             self._sizes = [t.numel() for t in first]
             self._strides = [t.stride() for t in first]
             self._contiguous = [t.is_contiguous() for t in first]
+            self._flat = all(self._contiguous)
             dense = [flat or bool(_dense(t.detach())) for t, flat in zip(first, self._contiguous, strict=True)]
             fits = [a and b for a, b in zip(dense, self._fit(first, dtype), strict=True)]
             self._written = [(first if writes else [], addresses, fits)]  # gradients are not held on to
@@ -174,9 +177,12 @@ class Sweep:
 
     def _fit(self, column: list[Tensor], dtype: torch.dtype) -> list[bool]:
         """Whether a coordinate lies at the same place in these tensors' memory as in the first column's."""
-        if not all(type(t) in _PLAIN and t.dtype == dtype and t.is_cpu and not t.is_neg() for t in column):
+        kinds, types, places = set(map(_dtype, column)), set(map(type, column)), set(map(_is_cpu, column))
+        if kinds != {dtype} or places != {True} or not types <= _PLAIN or any(map(Tensor.is_neg, column)):
             return [False] * len(column)
-        if list(map(Tensor.stride, column)) == self._strides and list(map(Tensor.numel, column)) == self._sizes:
+        if list(map(Tensor.numel, column)) == self._sizes and (
+            (self._flat and all(map(Tensor.is_contiguous, column))) or list(map(Tensor.stride, column)) == self._strides
+        ):
             return [True] * len(column)
         return [
             t.numel() == n and (t.stride() == stride or (flat and t.is_contiguous()))

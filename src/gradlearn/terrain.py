@@ -25,7 +25,9 @@ WIDE = 10.0  # of a side without bounds, relative to the start
 class Strategy(Protocol):
     """One way to look for a better valley; yields the value it stands at after each piece of work."""
 
-    def __call__(self, terrain: Terrain, round: int) -> Iterator[float]: ...
+    def __call__(self, terrain: Terrain, round: int) -> Iterator[float]:
+        """One round of the search."""
+        ...
 
 
 class Terrain:

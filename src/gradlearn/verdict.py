@@ -42,7 +42,9 @@ def certificate_of(prepared: Prepared, f: Function, x: Tensor, seed: int) -> Any
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = certify(part, x[index], seed=seed, dense=DENSE)
-    except Exception:  # a function that cannot be differentiated twice, or not in this way: no certificate is better than a wrong one
+    except (
+        Exception
+    ):  # a function that cannot be differentiated twice, or not in this way: no certificate is better than a wrong one
         return None
     finally:
         if prepared.structure.module is not None:

@@ -41,7 +41,7 @@ class Halving(torch.optim.SGD):
 def test_inside_it_is_what_the_update_shows_and_afterwards_bitwise_theta():
     theta = Theta(nn.Linear(3, 2))
     update = Halving(theta.groups()[0]["params"] + theta.groups()[1]["params"], lr=0.1)
-    own, before = Own(theta, update), theta.snapshot()
+    own, before = Own(theta, update=update), theta.snapshot()
     with own.shown(theta):
         assert torch.equal(theta.snapshot()[0], 0.5 * before[0])
     assert torch.equal(theta.snapshot()[0], before[0])
@@ -54,7 +54,7 @@ def test_inside_it_is_what_the_update_shows_and_afterwards_bitwise_theta():
 def test_an_update_without_one_is_refused():
     theta = Theta(nn.Linear(3, 2))
     with pytest.raises(InputTrouble, match="--average own: SGD keeps no average of its own; use plain or ema"):
-        Own(theta, torch.optim.SGD(theta.model.parameters(), lr=0.1))
+        Own(theta, update=torch.optim.SGD(theta.model.parameters(), lr=0.1))
 
 
 def test_a_run_scores_and_keeps_what_the_update_shows():
@@ -62,7 +62,7 @@ def test_a_run_scores_and_keeps_what_the_update_shows():
     update = Halving([g["params"][0] for g in d.theta.groups()], lr=0.01)
     for group in update.param_groups:
         group["initial_lr"] = group["lr"]
-    d.update, d.average, d.valid = update, Own(d.theta, update), d.task.data("valid")
+    d.update, d.average, d.valid = update, Own(d.theta, update=update), d.task.data("valid")
     list(train(d))
     last = d.theta.snapshot()
     assert update.entered == 1

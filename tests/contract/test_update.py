@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gradlearn import sweep
 from gradlearn.errors import InputTrouble
 from gradlearn.find import describe, find, names
 from gradlearn.optimizer import pack, unpack
@@ -478,6 +479,26 @@ def test_the_numbers_stay_finite_and_of_their_kind(name: str, dtype: torch.dtype
     a = tensors(dtype)
     run(make(name, groups(a)), a, 0, 20)
     assert all(p.dtype == dtype and torch.isfinite(p).all() for p in a)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_and_in_plain_pytorch_it_goes_the_same_way(name: str, monkeypatch: pytest.MonkeyPatch):
+    """The same bits; where a step's length comes from sums, whose order differs, to rounding."""
+    pytest.importorskip("numba", reason="the extra `fast` is not installed: there is one way only")
+    ways: list[list[nn.Parameter]] = []
+    steps_from_sums = False
+    for compiled in (True, False):
+        monkeypatch.setattr(sweep, "ENOUGH", 0 if compiled else 1 << 60)
+        monkeypatch.setattr(sweep, "_native", lambda compiled=compiled: compiled)
+        a = tensors()
+        update = make(name, groups(a))
+        run(update, a, 0, 5)
+        steps_from_sums |= any(one._sums for one in getattr(update, "_sweeps", {}).values() if isinstance(one, sweep.Sweep))
+        ways.append(a)
+    if steps_from_sums:
+        assert all(torch.allclose(p, q, rtol=1e-5, atol=1e-7) for p, q in zip(*ways, strict=True))
+    else:
+        assert same(*ways)
 
 
 @pytest.mark.parametrize("name", SHOWN)

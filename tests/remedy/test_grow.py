@@ -19,7 +19,7 @@ def finding(t: int = 49, batch: int = 32, noise: float = 900.0) -> Finding:
 
 def test_it_doubles_the_batch_halves_what_is_left_and_scales_the_rate_by_the_root():
     batch, rate, end = Grow()(finding(), History(), Controls(end=250, rate=0.5)) or ()
-    assert (batch.name, batch.dial, batch.before, batch.after) == ("turn", "batch", 0, 64)
+    assert (batch.name, batch.dial, batch.before, batch.after) == ("turn", "batch", 32, 64)
     assert batch.why == "noise scale 900 examples: batches of 64 after 32"
     assert (rate.dial, rate.before, rate.after) == ("rate", 0.5, pytest.approx(0.5 * 2**0.5))
     assert (end.name, end.dial, end.before, end.after) == ("finish", "end", 250.0, 150.0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from descents import as_torchs
 
+from descents import as_torchs
 from gradlearn.update.adadelta import Adadelta
 
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from descents import close, ours, rate, slowly, start
 from torch import Tensor
 
+from descents import close, ours, rate, slowly, start
 from gradlearn.errors import InputTrouble
 from gradlearn.update.dog import DoG
 

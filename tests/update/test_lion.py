@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from descents import close, ours, rate, slowly, start
 from torch import Tensor
 
+from descents import close, ours, rate, slowly, start
 from gradlearn.update.lion import Lion
 
 

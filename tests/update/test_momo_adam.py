@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from descents import close, ours, rate, slowly, start
 from torch import Tensor
 
+from descents import close, ours, rate, slowly, start
 from gradlearn.errors import InputTrouble
 from gradlearn.update.momo_adam import MomoAdam
 

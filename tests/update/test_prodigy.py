@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from descents import close, slope, slowly, start
 from torch import Tensor
 
+from descents import close, slope, slowly, start
 from gradlearn.errors import InputTrouble
 from gradlearn.update.prodigy import Prodigy
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from descents import as_torchs
 
+from descents import as_torchs
 from gradlearn.update.radam import RAdam
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from descents import as_torchs
 
+from descents import as_torchs
 from gradlearn.errors import InputTrouble
 from gradlearn.update.rprop import Rprop
 

@@ -135,7 +135,7 @@ def test_recent_looks_weigh_more():
 
 
 @pytest.mark.parametrize("noise", [100.0, 300.0, 1000.0])
-def test_it_speaks_above_eight_batches_and_says_how_much(noise: float):
+def test_it_speaks_above_four_batches_and_says_how_much(noise: float):
     history, said = History(), []
     for t in range(400):
         history.add(step(t, 32))
@@ -145,7 +145,7 @@ def test_it_speaks_above_eight_batches_and_says_how_much(noise: float):
             if finding:
                 said.append(finding)
                 history.findings.append(finding)
-    assert bool(said) == (noise > 8 * 32)
+    assert bool(said) == (noise > 4 * 32)
     if said:
         assert said[0].t == 199
         assert [f.t for f in said] == [199, 399], "again only after as many new looks"

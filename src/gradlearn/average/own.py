@@ -2,7 +2,7 @@
 
     theta_bar = update.shown()
 
-The state of that average lies in the update and is saved with it. For updates that have it; the plan chooses it for them.
+The state of that average lies in the update and is saved with it; BatchNorm's statistics are measured anew for it. For updates that have it; the plan chooses it for them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Own:
     """The update's own average."""
 
     of_update = True
+    refresh = True
 
     def __init__(self, theta: Theta, **of: Any) -> None:
         """Made with `update=`, the update of the run; without, theta itself is shown."""

@@ -70,7 +70,7 @@ class Accumulate:
 
 
 def kept(objective: Objective, theta: Theta, batch: Batch) -> int:
-    """Bytes that the graph of a batch's losses keeps for the backward pass, less theta."""
+    """Bytes that the graph of a batch's losses keeps for the backward pass, less theta and the batch, which are there anyway."""
     held: dict[int, int] = {}
     alive: list[Tensor] = []  # a storage that is let go may be handed out again: it would count once
 
@@ -82,7 +82,7 @@ def kept(objective: Objective, theta: Theta, batch: Batch) -> int:
     chance.reseed(batch.draw)
     with still(objective.model), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         objective(batch)
-    own = {b.flat.untyped_storage().data_ptr() for b in theta.blocks}
+    own = {t.untyped_storage().data_ptr() for t in (*(b.flat for b in theta.blocks), *leaves((batch.x, batch.y)))}
     return sum(size for where, size in held.items() if where not in own)
 
 

@@ -48,7 +48,7 @@ class Grow:
         if batch * self.times > self.most or soon or late:
             return None
         why = f"noise scale {finding.evidence['noise']:.0f} examples: batches of {batch * self.times} after {batch}"
-        actions = [Action(t, "turn", why, "batch", controls.batch, batch * self.times)]
+        actions = [Action(t, "turn", why, "batch", controls.batch or batch, batch * self.times)]
         if self.rate:
             after = controls.rate * self.times**self.rate
             actions.append(

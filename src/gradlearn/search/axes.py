@@ -2,10 +2,11 @@
 
     t_i = argmin_t f(x + t d_i),   x <- x + sum_i t_i d_i     where that is lower (a sum over the d_i), else the best t_i by turns
 
-The basis is the coordinates, then the eigenvectors of the Hessian at a random point: for a sum of functions of single coordinates,
-rotated in whatever way, those are its axes, whatever the functions are, and one sweep finds the minimum of all its valleys. Elsewhere
-it is a search along lines that leaves a valley through its walls (Loshchilov, Schoenauer, Sebag, "Adaptive coordinate
-descent", GECCO 2011, has the idea with the covariance of CMA-ES in place of the Hessian). For functions that take rows.
+The basis is the coordinates, then the eigenvectors of the Hessian at a random point: for a sum of functions of single
+coordinates, rotated in whatever way, those are its axes, whatever the functions are, and one sweep finds the minimum of all its
+valleys. Elsewhere it is a search along lines that leaves a valley through its walls (Loshchilov, Schoenauer, Sebag, "Adaptive
+coordinate descent", GECCO 2011, has the idea with the covariance of CMA-ES in place of the Hessian). For functions that take
+rows.
 """
 
 from __future__ import annotations

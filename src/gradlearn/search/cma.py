@@ -2,9 +2,9 @@
 
     x_i = m + s C^1/2 z_i;   m <- sum w_i x_(i);   C, s learn from the steps that were good
 
-Hansen, "The CMA evolution strategy: a tutorial", arXiv:1604.00772; restarts after Hansen, "Benchmarking a BI-population CMA-ES on the
-BBOB-2009 function testbed". Indifferent to rotation, scale and monotone changes of f, needs no gradient; a large population sees
-through ripples. A descent from the mean, now and then, tells early which valley it is in.
+Hansen, "The CMA evolution strategy: a tutorial", arXiv:1604.00772; restarts after Hansen, "Benchmarking a BI-population CMA-ES on
+the BBOB-2009 function testbed". Indifferent to rotation, scale and monotone changes of f, needs no gradient; a large population
+sees through ripples. A descent from the mean, now and then, tells early which valley it is in.
 """
 
 from __future__ import annotations
@@ -81,7 +81,11 @@ class Gaussian:
         self.c_mu = min(1 - self.c_1, 2 * (self.mu - 2 + 1 / self.mu) / ((n + 2) ** 2 + self.mu))
         self.usual = math.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n * n))  # E ||N(0, 1)||
         self.p_sigma, self.p_c = torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
-        self.c, self.b, self.d = torch.eye(n, dtype=torch.float64), torch.eye(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
+        self.c, self.b, self.d = (
+            torch.eye(n, dtype=torch.float64),
+            torch.eye(n, dtype=torch.float64),
+            torch.ones(n, dtype=torch.float64),
+        )
         self.every = max(int(1 / (10 * n * (self.c_1 + self.c_mu))), 1)
         self.history: list[float] = []
 
@@ -118,4 +122,9 @@ class Gaussian:
         if flat and spread <= 1e-12 * max(abs(best), 1e-6):
             return True
         wide = float(self.d.max())
-        return not math.isfinite(self.sigma * wide) or self.sigma * wide < 1e-13 or wide > 1e7 * float(self.d.min()) or self.sigma > 1e4
+        return (
+            not math.isfinite(self.sigma * wide)
+            or self.sigma * wide < 1e-13
+            or wide > 1e7 * float(self.d.min())
+            or self.sigma > 1e4
+        )

@@ -2,8 +2,8 @@
 
     v_i = x_i + F_i (x_pbest - x_i) + F_i (x_a - x_b);   some coordinates of v_i into x_i;   kept if it is not worse
 
-Tanabe, Fukunaga, "Improving the search performance of SHADE using linear population size reduction", CEC 2014. Needs no gradient. Strong
-where valleys are many, far apart and without a common slope (Schwefel), and where coordinates matter one by one; slow
+Tanabe, Fukunaga, "Improving the search performance of SHADE using linear population size reduction", CEC 2014. Needs no gradient.
+Strong where valleys are many, far apart and without a common slope (Schwefel), and where coordinates matter one by one; slow
 where they must move together.
 """
 

@@ -2,9 +2,9 @@
 
     y_i = descend(x_i + jump_i),   x_i <- y_i  if f(y_i) < f(x_i)
 
-Wales, Doye, "Global optimization by basin-hopping", J. Phys. Chem. A 101, 1997, with a population of walkers. A jump is a Gaussian step, a
-few coordinates drawn anew, or the difference of two other walkers (their valleys repeat), by turns as they have paid. Strong where
-valleys are many and lead down to each other; needs gradients or few dimensions.
+Wales, Doye, "Global optimization by basin-hopping", J. Phys. Chem. A 101, 1997, with a population of walkers. A jump is a
+Gaussian step, a few coordinates drawn anew, or the difference of two other walkers (their valleys repeat), by turns as they have
+paid. Strong where valleys are many and lead down to each other; needs gradients or few dimensions.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     f_s(x) = E f(x + s z);   grad f(x + s z) ~ b + A s z  by least squares over a cloud;   x <- x - A^-1 b;   s <- 0.7 s
 
-Mobahi, Fisher, "A theoretical analysis of optimization by Gaussian continuation", AAAI 2015; the mean slope of a cloud is the gradient
-of f_s, and the slope of the slopes its Hessian (Stein). The cloud of one width is added to until the place it names is known to a
-fraction of the width; descents from there find the valley below. Strong where a wide bowl is covered with ripples, rotated
-or not (Rastrigin, Griewank, Ackley). Needs gradients and rows.
+Mobahi, Fisher, "A theoretical analysis of optimization by Gaussian continuation", AAAI 2015; the mean slope of a cloud is the
+gradient of f_s, and the slope of the slopes its Hessian (Stein). The cloud of one width is added to until the place it names is
+known to a fraction of the width; descents from there find the valley below. Strong where a wide bowl is covered with ripples,
+rotated or not (Rastrigin, Griewank, Ackley). Needs gradients and rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from gradlearn.terrain import Draws, Terrain
+    from gradlearn.terrain import Terrain
 
 __all__ = ["Smoothing"]
 

@@ -30,6 +30,11 @@ def square(g: Any, p: Any, decay: float) -> tuple[Any, ...]:
     return (g * g,)
 
 
+def plain_square(g: Any) -> tuple[Any, ...]:
+    """For the sum |g|^2."""
+    return (g * g,)
+
+
 def dog(p: Any, mean: Any, g: Any, p0: Any, decay: float, eta: float, share: float) -> tuple[Any, ...]:
     """One coordinate of theta and of its mean; for the sum |p - p0|^2."""
     p = p - eta * (g + decay * p)
@@ -104,7 +109,11 @@ class DoG(Elementwise):
             size = sum(torch.linalg.vector_norm(p.detach(), dtype=_wide(p)).item() ** 2 for _, params, _ in parts for p in params)
             reached[i], met[i] = book["far"] * (1.0 + size**0.5), book["eps"]
         for k, (group, params, grads) in enumerate(parts):
-            met[i] += self.walk(square, (i, k, id(group)), [], [grads, params], (group["weight_decay"],))[0]
+            key, decay = (i, k, id(group)), group["weight_decay"]
+            found = (
+                self.walk(square, key, [], [grads, params], (decay,)) if decay else self.walk(plain_square, key, [], [grads], ())
+            )
+            met[i] += found[0]
         come = 0.0
         for k, (group, params, grads) in enumerate(parts):
             share = (1.0 + self.power) / (group["step"] + self.power)

@@ -57,7 +57,7 @@ class LBFGS(Light, torch.optim.LBFGS):
             "max_iter": iterations,
             "max_eval": iterations * 5 // 4,
             "tolerance_grad": tol,
-            "tolerance_change": 1e-12,
+            "tolerance_change": 1e-16,
             "history_size": history,
             "line_search_fn": "strong_wolfe" if line_search else None,
         }

@@ -64,7 +64,7 @@ class Prodigy(Elementwise):
     """
 
     states = ("exp_avg", "exp_avg_sq", "s", "p0")
-    schedule = ("constant",)
+    schedule = ("linear",)
     trial: ClassVar[dict[str, float]] = {"lr": 1.0, "d0": 1e-3}
 
     def __init__(

@@ -37,7 +37,7 @@ class RAdam(Elementwise):
     """
 
     formula, states = staticmethod(radam), ("exp_avg", "exp_avg_sq")
-    schedule = ("constant",)
+    schedule = ("linear",)
 
     def __init__(
         self,

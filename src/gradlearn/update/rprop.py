@@ -9,9 +9,10 @@ numbers of state for each parameter.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from gradlearn.errors import InputTrouble
 from gradlearn.optimizer import Elementwise
@@ -58,16 +59,13 @@ class Rprop(Elementwise):
             raise InputTrouble(f"--rprop.etas {etas}: must be a number below 1 and one above")
         super().__init__(params, {"lr": lr, "etas": etas, "steps": steps, "weight_decay": weight_decay})
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """A group of parameters; its `lr` is the first step of each coordinate."""
-        super().add_param_group(param_group)
-        for p in self.param_groups[-1]["params"]:
-            self.state[p]["step_size"].fill_(self.param_groups[-1]["lr"])
-
-    def begin(self, p: torch.Tensor) -> dict[str, torch.Tensor]:
-        """No gradient yet, and the first step."""
-        super().begin(p)["step_size"].fill_(self.defaults["lr"])
-        return self.state[p]
+    def moved(self, group: dict[str, Any]) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
+        """As ever; the rate of the first step is the length of each coordinate's."""
+        for late, params, grads in super().moved(group):
+            if group["step"] - late == 1:
+                for length in self.columns(params, "step_size")[0]:
+                    length.fill_(group["lr"])
+            yield late, params, grads
 
     def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:
         """Factors, bounds, zero, decay."""

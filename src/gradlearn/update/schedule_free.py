@@ -11,10 +11,12 @@ Two numbers of state for each parameter.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from gradlearn.errors import InputTrouble
 from gradlearn.optimizer import Elementwise
@@ -67,7 +69,7 @@ class ScheduleFree(Elementwise):
         numbers = {"warmup": warmup, "power": power, "count": count, "lr_max": 0.0, "weight": 0.0, "weights": 0.0, "counted": 0}
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay} | numbers)
 
-    def moved(self, group: dict[str, Any]) -> Any:
+    def moved(self, group: dict[str, Any]) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
         """As ever; z begins where the parameters are at the first step."""
         for late, params, grads in super().moved(group):
             if group["step"] - late == 1:

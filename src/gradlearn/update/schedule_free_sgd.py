@@ -10,10 +10,12 @@ taken again there. One number of state for each parameter.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from gradlearn.errors import InputTrouble
 from gradlearn.optimizer import Elementwise
@@ -61,7 +63,7 @@ class ScheduleFreeSGD(Elementwise):
         numbers = {"warmup": warmup, "power": power, "count": count, "lr_max": 0.0, "weight": 0.0, "weights": 0.0, "counted": 0}
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay} | numbers)
 
-    def moved(self, group: dict[str, Any]) -> Any:
+    def moved(self, group: dict[str, Any]) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
         """As ever; z begins where the parameters are at the first step."""
         for late, params, grads in super().moved(group):
             if group["step"] - late == 1:

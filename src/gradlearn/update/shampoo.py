@@ -89,7 +89,7 @@ class Shampoo(Whole):
         roots = {side: self.stack(params, f"root{side}").flatten(0, 1) for side in where}
         beta = group["root_beta"]
         for side in where:
-            gram = gram_(self.stack(params, f"gram{side}").flatten(0, 1), g, side, beta, 1.0 - beta)
+            gram = gram_(self.stack(params, f"gram{side}").flatten(0, 1), g, side, beta, 1.0 - beta, half=True)
             if step == 1 or step % group["every"] == 0:
                 roots[side].copy_(inverse_root(gram / (1.0 - beta**step), 2 * len(where), group["damping"]))
         b1, b2 = group["betas"]
@@ -104,10 +104,10 @@ class Shampoo(Whole):
 
 
 def inverse_root(gram: Tensor, degree: int, damping: float) -> Tensor:
-    """(gram + damping)^(-1 / degree) of (n, s, s); eigenvalues that rounding made negative count as zero."""
+    """(gram + damping)^(-1 / degree) of (n, s, s), its upper half; eigenvalues that rounding made negative count as zero."""
     try:
-        values, vectors = torch.linalg.eigh(gram)
+        values, vectors = torch.linalg.eigh(gram, UPLO="U")
     except RuntimeError:  # float32 does not always converge
-        values, vectors = (x.to(gram.dtype) for x in torch.linalg.eigh(gram.double()))
+        values, vectors = (x.to(gram.dtype) for x in torch.linalg.eigh(gram.double(), UPLO="U"))
     values = values - values[:, :1].clamp(max=0.0) + damping
     return (vectors * values.pow(-1.0 / degree).unsqueeze(1)) @ vectors.mT

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble
-from gradlearn.matrix import Whole, act, active, exact, gradients, gram_, move, shape_of, sides, unfold
+from gradlearn.matrix import Whole, act, active, exact, gradients, gram_, move, shape_of, sides, unfold, whole
 from gradlearn.sweep import lerp, sqrt, sweep
 
 __all__ = ["SOAP"]
@@ -99,7 +99,7 @@ class SOAP(Whole):
                 u = act(bases[side], u, side)
         move(params, unfold(u, params), group["lr"], group["weight_decay"])
         for side in where:
-            gram_(grams[side], g, side, group["basis_beta"], 1.0 - group["basis_beta"])
+            gram_(grams[side], g, side, group["basis_beta"], 1.0 - group["basis_beta"], half=True)
             if step == 1:
                 bases[side].copy_(eigenbasis(grams[side]))
             elif (step - 1) % group["every"] == 0:
@@ -113,14 +113,14 @@ class SOAP(Whole):
 def eigenbasis(gram: Tensor) -> Tensor:
     """Eigenvectors as columns, largest eigenvalue first: (n, s, s)."""
     try:
-        return torch.linalg.eigh(gram)[1].flip(2)
+        return torch.linalg.eigh(gram, UPLO="U")[1].flip(2)
     except RuntimeError:  # float32 does not always converge
-        return torch.linalg.eigh(gram.double())[1].flip(2).to(gram.dtype)
+        return torch.linalg.eigh(gram.double(), UPLO="U")[1].flip(2).to(gram.dtype)
 
 
 def turn_(basis: Tensor, gram: Tensor) -> Tensor:
     """One step of power iteration from the old basis, in place. Returns the new order of the old vectors, (n, s)."""
-    product = gram @ basis
+    product = whole(gram) @ basis
     order = (basis * product).sum(1).argsort(dim=1, descending=True, stable=True)
     basis.copy_(torch.linalg.qr(product.take_along_dim(order.unsqueeze(1), 2))[0])
     return order
