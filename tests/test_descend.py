@@ -185,6 +185,42 @@ def test_two_arrays_are_bounds_too():
     np.testing.assert_allclose(r.x, [1.0, 3.0], atol=1e-8)
 
 
+def test_logistic_regression_ends_where_scikit_learn_ends():
+    datasets = pytest.importorskip("sklearn.datasets", reason="the extra 'images' brings scikit-learn")
+    from sklearn.linear_model import LogisticRegression
+
+    digits = datasets.load_digits()
+    x, y = digits.data[:400] / 16, (digits.target[:400] % 2).astype(float)
+    theirs = LogisticRegression(C=1.0, tol=1e-12, max_iter=5000).fit(x, y)
+    a, b = torch.from_numpy(x), torch.from_numpy(y)
+
+    def loss(p):
+        z = a @ p["w"] + p["b"]
+        return nn.functional.binary_cross_entropy_with_logits(z, b, reduction="sum") + 0.5 * p["w"].square().sum()
+
+    r = minimize(loss, {"w": torch.zeros(64), "b": 0.0})
+    theirs_value = float(loss({"w": torch.from_numpy(theirs.coef_[0]), "b": float(theirs.intercept_[0])}))
+    assert r.certificate.verdict == "minimum"
+    assert r.fun <= theirs_value + 1e-9 * theirs_value
+    np.testing.assert_allclose(r.x["w"], theirs.coef_[0], atol=1e-3)
+
+
+def test_a_small_network_learns_digits_with_its_gradients_in_single_precision():
+    datasets = pytest.importorskip("sklearn.datasets", reason="the extra 'images' brings scikit-learn")
+    digits = datasets.load_digits()
+    x, y = torch.from_numpy(digits.data[:500] / 16).float(), torch.from_numpy(digits.target[:500])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
+    before = float(nn.functional.cross_entropy(model(x), y).detach())
+    r = minimize(lambda m: nn.functional.cross_entropy(m(x), y), model, max_evals=150, search="none")
+    assert r.x is model
+    assert r.how["precision"] == "module"
+    assert float(nn.functional.cross_entropy(model(x), y).detach()) == pytest.approx(r.fun, abs=1e-6)
+    assert r.fun < 0.05 * before
+    assert float((model(x).argmax(1) == y).double().mean()) > 0.99
+
+
 # ---- no gradient, half a gradient, noise
 
 

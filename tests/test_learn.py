@@ -44,6 +44,17 @@ def weights(model: nn.Module) -> Tensor:
 # ---- what comes of it
 
 
+def test_a_batch_grows_where_the_gradient_is_mostly_noise():
+    x, y = torch.randn(400, 4), torch.randint(0, 2, (400,))
+    run = gradlearn.fit(nn.Linear(4, 2), (x, y), grow=True, noise__every=2, noise__factor=1.0, batch=8, epochs=3)
+    turned = [a for a in run.actions if a.dial == "batch"]
+    assert turned
+    assert turned[0].after > 8
+    assert run.stop["reason"] == "done"
+    with pytest.raises(InputTrouble, match="--grow: full batches keep their size"):
+        gradlearn.fit(nn.Linear(4, 2), (x, y), grow=True, batch="full", steps=3)
+
+
 def test_fit_learns_and_says_so():
     model = net()
     run = fit(model, (X, Y), steps=150)

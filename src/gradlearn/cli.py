@@ -154,6 +154,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--penalty", type=lambda text: text.split(","), help="added to the loss, such as l1,spectral; known: " + _penalties()
     )
+    plan.add_argument("--grow", type=yes_or_no, help="a larger batch where the gradient is mostly noise, yes or no")
     plan.add_argument("--clip", type=positive, help="bound on the norm of the gradient")
     plan.add_argument("--shift", type=int, help="augmentation: pixels")
     plan.add_argument("--mirror", type=yes_or_no, help="augmentation: left-right mirror images, yes or no")

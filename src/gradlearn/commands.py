@@ -16,7 +16,21 @@ from gradlearn.plan import seconds_of
 
 READING = ("valid", "test", "size", "skip_bad", "max_pixels", "memory", "allow_empty_class", "follow_links_to")
 LENGTH = ("time", "epochs", "steps")
-EQUATION = ("model", "batch", "batches", "lr", "update", "gradient", "average", "penalty", "rate", "clip", "shift", "mirror")
+EQUATION = (
+    "model",
+    "batch",
+    "batches",
+    "lr",
+    "update",
+    "gradient",
+    "average",
+    "penalty",
+    "grow",
+    "rate",
+    "clip",
+    "shift",
+    "mirror",
+)
 PLANNED = (*LENGTH, *EQUATION, "seed", "device", "threads", "save_every")
 
 

@@ -166,9 +166,8 @@ class _Run:
             return self.noisy()
         while True:
             certificate = certificate_of(self.prepared, self.f, self.f.best, self.seed) if why not in ("unbounded",) else None
-            if certificate is None or certificate.verdict not in ("saddle", "not converged") or certificate.direction is None:
-                break
-            if escapes == ESCAPES:
+            stays = certificate is None or certificate.verdict not in ("saddle", "not converged") or certificate.direction is None
+            if stays or escapes == ESCAPES:
                 break
             escapes += 1
             before = self.f.least

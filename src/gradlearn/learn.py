@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gradlearn.record.record import Record
 
 SETTINGS = ("time", "epochs", "steps", "batch", "update", "lr", "act", "seed", "device")
-MORE = ("rate", "average", "gradient", "batches", "penalty", "clip", "save_every", "score_every")
+MORE = ("rate", "average", "gradient", "batches", "penalty", "grow", "clip", "save_every", "score_every")
 
 
 @dataclass

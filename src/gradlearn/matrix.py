@@ -12,6 +12,7 @@ as long. What is no matrix (biases, norms; embeddings and the head where an upda
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,20 +23,7 @@ from gradlearn.optimizer import Light
 
 _dense = torch.ops.aten.is_non_overlapping_and_dense
 
-PIECE = (
-    1 << 15
-)  # elements of a batch worked on at once: what is made of them stays in a core's cacheLARGE = 256  # rows from which half a product is worth four calls
-
-COEFFICIENTS = {  # (a, b, c) of each step; the last one is repeated
-    "classic": ((3.4445, -4.7750, 2.0315),),
-    "polar_express": (
-        (8.156554524902461, -22.48329292557795, 15.878769915207462),
-        (4.042929935166739, -2.808917465908714, 0.5000178451051316),
-        (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
-        (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
-        (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
-    ),
-}
+LARGE = 256  # rows from which half a product is worth four calls
 
 
 class Kept(Light):
@@ -229,13 +217,10 @@ def act(m: Tensor, x: Tensor, side: int) -> Tensor:
 
 def gram_(into: Tensor, x: Tensor, side: int, keep: float, add: float, half: bool = False) -> Tensor:
     """into <- keep into + add x x^T over all other sides: (n, s, s). With `half`, below the diagonal anything: see `whole`."""
-    if side == 2:
-        flat = x.flatten(1, 2).mT
-    else:
-        flat = x.flatten(2) if side == 0 else x.transpose(1, 2).flatten(2)
+    flat = x.flatten(1, 2).mT if side == 2 else (x if side == 0 else x.transpose(1, 2)).flatten(2)
     rows = flat.shape[1]
     cuts = [rows * i // 4 for i in range(5)] if half and rows >= LARGE else [0, rows]
-    for a, b in zip(cuts[:-1], cuts[1:], strict=True):  # a symmetric product: ten sixteenths of the work
+    for a, b in pairwise(cuts):  # a symmetric product: ten sixteenths of the work
         into[:, a:b, a:].baddbmm_(flat[:, a:b], flat[:, a:].mT, beta=keep, alpha=add)
     return into
 
@@ -248,60 +233,3 @@ def whole(gram: Tensor) -> Tensor:
 def normal(shape: Sequence[int], like: Tensor, key: int) -> Tensor:
     """Standard normal numbers, a pure function of the key on every device; no generator but one of its own is touched."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(key), dtype=exact(like)).to(like.device)
-
-
-def orthogonalise_(x: Tensor, steps: int = 5, coefficients: str = "classic") -> Tensor:
-    """Each matrix of (n, rows, columns) in place: U S V^T -> about U V^T.
-
-    x <- x / ||x||_F;   x <- (c1 + c3 x x^T + c5 (x x^T)^2) x, `steps` times, the small side multiplied. Singular values end in
-    about [0.7, 1.2] ("classic") or [0.9, 1.1] ("polar_express"), those below 1/500 of the norm lower. Jordan et al., "Muon",
-    2024; Amsel et al., "The Polar Express", 2025. The batch is taken in pieces that stay in cache, all in the same few buffers.
-    """
-    plan = [COEFFICIENTS[coefficients][min(k, len(COEFFICIENTS[coefficients]) - 1)] for k in range(steps)]
-    safety = 1.02 if coefficients == "polar_express" else 1.0
-    wide = x.mT if x.shape[1] > x.shape[2] else x
-    n, rows, columns = wide.shape
-    piece = min(n, max(1, PIECE // (rows * columns)))
-    long = columns > 3 * rows
-    thin, small = (rows, columns), (rows, rows)
-    buffers = [x.new_empty(piece, *shape) for shape in (thin, thin, small, small, *([small, small] if long else []))]
-    for part in wide.split(piece):
-        a, b, *rest = (buffer[: part.shape[0]] for buffer in buffers)
-        torch.div(part, torch.linalg.vector_norm(part, dim=(1, 2), keepdim=True).mul_(safety).clamp_(min=1e-7), out=a)
-        part.copy_(_small_side(a, b, rest, plan) if long else _both_sides(a, b, rest, plan))
-    return x
-
-
-def _both_sides(a: Tensor, b: Tensor, small: list[Tensor], plan: Sequence[tuple[float, float, float]]) -> Tensor:
-    """The iteration as it is written."""
-    gram, poly = small
-    for c1, c3, c5 in plan:
-        torch.bmm(a, a.mT, out=gram)
-        torch.baddbmm(gram, gram, gram, beta=c3, alpha=c5, out=poly)
-        torch.baddbmm(a, poly, a, beta=c1, out=b)
-        a, b = b, a
-    return a
-
-
-def _small_side(a: Tensor, b: Tensor, small: list[Tensor], plan: Sequence[tuple[float, float, float]]) -> Tensor:
-    """The same on x x^T alone, for long matrices: the product of the polynomials is gathered, and meets x once in five steps.
-
-    Not later: below zero, where rounding may put the smallest eigenvalues of x x^T, the iteration runs away from step eight on.
-    """
-    gram, poly, product, other = small
-    for start in range(0, len(plan), 5):
-        torch.bmm(a, a.mT, out=gram)
-        for k, (c1, c3, c5) in enumerate(plan[start : start + 5]):
-            torch.baddbmm(gram, gram, gram, beta=c3, alpha=c5, out=poly)
-            poly.diagonal(dim1=1, dim2=2).add_(c1)
-            if k == 0:
-                product.copy_(poly)
-            else:
-                torch.bmm(poly, product, out=other)
-                product, other = other, product
-            if k < 4:
-                torch.bmm(gram, poly, out=other)
-                torch.bmm(other, poly, out=gram)
-        torch.bmm(product, a, out=b)
-        a, b = b, a
-    return a

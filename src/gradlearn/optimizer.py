@@ -66,11 +66,12 @@ class Light(Optimizer):
 
     def moving(self, group: dict[str, Any]) -> list[Tensor]:
         """The parameters of a group that have a gradient, each gradient in the strides of its parameter."""
-        params = []
-        for p, g in self.pairs(group):
-            params.append(p)
-            if g.stride() != p.stride() and group.get("fused"):
-                p.grad = torch.empty_like(p).copy_(g)
+        pairs = self.pairs(group)
+        params = [p for p, _ in pairs]
+        if group.get("fused") and list(map(Tensor.stride, params)) != [g.stride() for _, g in pairs]:
+            for p, g in pairs:
+                if g.stride() != p.stride():
+                    p.grad = torch.empty_like(p).copy_(g)
         return params
 
     def pairs(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:

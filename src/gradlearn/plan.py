@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.find import default, describe, find, is_penalty, names, wrapped
+from gradlearn.find import attribute, default, describe, find, is_penalty, names, wrapped
 
 SMALL = 1e9  # operations in a step below which one thread is as fast, and far faster where others use the machine too
 PIECE = 1024  # examples of a full batch that are in memory at once
@@ -197,6 +197,12 @@ def choose_descent(plan: Plan) -> None:
     if plan["average"] == "ema":
         plan.choose("ema.decay", 0.8, "the last 5 looks carry most of the weight")
         plan.choose("ema.every", max(round(steps / 200), 1), "a look every 200th of the run")
+    if plan.choose("grow", False, "on a processor a batch that is larger from the start saves more"):
+        if not attribute("batches", plan["batches"], "grows"):
+            raise InputTrouble(f"--grow: {plan['batches']} batches keep their size; use shuffle or balanced")
+        plan.choose("noise.every", max(20, steps // 100), "a hundred looks, each costs about a step")
+        given = "steps" in plan and plan.choices["steps"].by == "user"
+        plan.choose("grow.keep", "steps" if given else "examples", "as the length of the run was given")
     plan.choose("clip", 0.0, "the update bounds its own steps")
     if not (is_number(plan["clip"]) and plan["clip"] >= 0):
         raise InputTrouble(f"--clip {plan['clip']}: must be a finite number of at least 0")

@@ -11,6 +11,7 @@ deterministic functions; noise wants `search/stochastic.py`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -76,7 +77,12 @@ class Memory:
 
 
 def descend(
-    function: Function, x: Tensor, tol: float = 1e-9, steps: int = 100_000, known: tuple[float, Tensor] | None = None
+    function: Function,
+    x: Tensor,
+    tol: float = 1e-9,
+    steps: int = 100_000,
+    known: tuple[float, Tensor] | None = None,
+    halt: Callable[[], bool] | None = None,
 ) -> Local:
     """Down from x to where no free entry of the gradient exceeds tol * max(1, |f|), or values differ by rounding only.
 
@@ -86,11 +92,12 @@ def descend(
         tol: of the gradient.
         steps: at most so many.
         known: value and gradient at x, where they have been evaluated.
+        halt: asked before each step; true ends it.
     """
     f, g = known or function.value_and_gradient(x)
     memory = Memory(function.n)
     idle, why, taken = 0, "steps", 0
-    while taken < steps:
+    while taken < steps and not (halt is not None and halt()):
         free = free_of(function, x, g)
         size = float((g * free).abs().max())
         if f == -math.inf or float(x.abs().max()) > FAR:

@@ -21,6 +21,7 @@ from gradlearn import quasinewton
 from gradlearn.function import Function
 from gradlearn.terrain import Strategy, Terrain
 
+OPENING = 0.1  # share of the budget that the first rounds of a strategy may take before the others begin
 POLISH = 0.2  # share of the budget that careful descents from the best point may take
 
 
@@ -72,7 +73,7 @@ class Search:
         """Until the function raises Spent, or no strategy is left."""
         self.polish(1000, self.known)
         while self.accounts:
-            account = next((a for a in self.accounts if a.round < getattr(a.strategy, "opening", 0)), None)
+            account = next((a for a in self.accounts if self._opens(a)), None)
             account = account or min(self.accounts, key=lambda a: a.spent / a.weight)
             self.turn(account)
             if account.barren >= 2:
@@ -80,6 +81,10 @@ class Search:
             if self.function.least < self.polished:
                 self.polish(60)
             self.terrain.widen()
+
+    def _opens(self, account: Account) -> bool:
+        """Whether a strategy has rounds left that go first, and has not used much for them."""
+        return account.round < getattr(account.strategy, "opening", 0) and account.spent < OPENING * self.whole
 
     def turn(self, account: Account) -> None:
         """One turn of one strategy: pieces of work until its slice is used, and what they brought."""
@@ -100,7 +105,8 @@ class Search:
         """Pieces of work, to the end of the slice or of the round."""
         if account.work is None:
             account.work, account.level = account.strategy(self.terrain, account.round), math.inf
-        for account.level in account.work:
+        for level in account.work:
+            account.level = level
             if self.meter() >= until:
                 return
         account.work, account.round = None, account.round + 1
@@ -118,10 +124,13 @@ class Search:
     def polish(self, steps: int, known: tuple[float, torch.Tensor] | None = None) -> None:
         """A careful descent from the best point, where the budget for it is not used up."""
         begun = self.meter()
-        if self.polish_spent > POLISH * max(begun - self.began, 0.25 * self.whole):
+        most = POLISH * max(begun - self.began, 0.5 * self.whole) - self.polish_spent
+        if most <= 0.0:
             return
         try:
-            ended = quasinewton.descend(self.function, self.function.best, tol=1e-10, steps=steps, known=known)
+            ended = quasinewton.descend(
+                self.function, self.function.best, 1e-10, steps, known, halt=lambda: self.meter() - begun > most
+            )
         finally:
             self.polish_spent += self.meter() - begun
         self.polished = self.function.least if ended.why != "steps" else math.inf

@@ -2,7 +2,8 @@
 
     theta_bar = update.shown()
 
-The state of that average lies in the update and is saved with it; BatchNorm's statistics are measured anew for it. For updates that have it; the plan chooses it for them.
+The state of that average lies in the update and is saved with it; BatchNorm's statistics are measured anew for it. For
+updates that have it; the plan chooses it for them.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 power 0 is the plain mean; power p weighs step k about as k^p. Shamir, Zhang, "Stochastic gradient descent for non-smooth
 optimization", ICML 2013: with a rate that does not fall to zero, the mean of the last share is optimal where the last iterate
-is not. After a decay to zero it is an average of worse weights than the last: take `plain` or a short tail. BatchNorm's statistics are averaged
-along, which is as good as measuring them anew where every step is in the mean.
+is not. After a decay to zero it is an average of worse weights than the last: take `plain` or a short tail. BatchNorm's
+statistics are averaged along, which is as good as measuring them anew where every step is in the mean.
 """
 
 from __future__ import annotations

@@ -61,6 +61,10 @@ class PictureData:
             pixels = shift_mirror(pixels, draw, self.shift, self.mirror)
         return Batch(pixels.permute(0, 3, 1, 2), self.labels.index_select(0, rows).long(), rows, draw)
 
+    def about(self, what: str) -> Tensor | None:
+        """Labels: (n,) int64."""
+        return self.labels.index_select(0, self.rows.long()).long() if what == "labels" else None
+
 
 def _in_memory(pixels: np.ndarray | Stored | Apart, rows: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
     """The pictures in memory if all of these rows are among them, and where there each is; None: where it is in the data."""

@@ -1,6 +1,6 @@
 """Adadelta: the gradient over the root of its mean square, times the root of the mean square of the steps themselves.
 
-    v <- rho v + (1 - rho) g^2;   d = sqrt(a + eps) / sqrt(v + eps) * g;   a <- rho a + (1 - rho) d^2;   theta <- theta - lr * d
+    v <- rho v + (1 - rho) g^2;   d = sqrt((a + eps) / (v + eps)) * g;   a <- rho a + (1 - rho) d^2;   theta <- theta - lr * d
 
 Zeiler, "ADADELTA: an adaptive learning rate method", 2012. A step has theta's units, so that lr 1 fits any scale; slow to set off
 (the steps grow from sqrt(eps)). Kept for old recipes; Prodigy and DoG find the scale faster. Two numbers of state for each
@@ -21,7 +21,7 @@ def adadelta(p: Any, v: Any, a: Any, g: Any, decay: float, new: float, eps: floa
     """One coordinate of theta, of the mean square of gradients and of steps."""
     g = g + decay * p
     v = lerp(v, g * g, new)
-    d = sqrt(a + eps) / sqrt(v + eps) * g
+    d = sqrt((a + eps) / (v + eps)) * g
     return p - lr * d, v, lerp(a, d * d, new)
 
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.matrix import COEFFICIENTS, Whole, exact, gradients, move, orthogonalise_
+from gradlearn.matrix import Whole, exact, gradients, move
+from gradlearn.polar import COEFFICIENTS, orthogonalise_
 
 __all__ = ["Muon"]
 

@@ -40,11 +40,35 @@ class SGD(Light, torch.optim.SGD):
         super().__init__(
             params, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=weight_decay, fused=True
         )
+        self._step_supports_amp_scaling = False  # a GradScaler shall undo its scale itself
 
     def update(self) -> None:
         """torch's step; a momentum that is not there yet is 0, also where another tensor has one already."""
-        for group in self.param_groups:
-            for p in self.moving(group):
-                if group["momentum"] and self.state[p].get("momentum_buffer") is None:
-                    self.state[p]["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
-        super().update()
+        moving = [self.moving(group) for group in self.param_groups]
+        buffers = [
+            [self._buffer(p) for p in params] if group["momentum"] else []
+            for group, params in zip(self.param_groups, moving, strict=True)
+        ]
+        if not all(group["fused"] for group in self.param_groups):
+            super().update()
+            return
+        for group, params, own in zip(self.param_groups, moving, buffers, strict=True):
+            if params:
+                torch._fused_sgd_(  # pyright: ignore[reportPrivateImportUsage]
+                    params,
+                    [p.grad for p in params if p.grad is not None],
+                    own,
+                    weight_decay=group["weight_decay"],
+                    momentum=group["momentum"],
+                    lr=group["lr"],
+                    dampening=group["dampening"],
+                    nesterov=group["nesterov"],
+                    maximize=group["maximize"],
+                    is_first_step=False,
+                )
+
+    def _buffer(self, p: torch.Tensor) -> torch.Tensor:
+        state = self.state[p]
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        return state["momentum_buffer"]
