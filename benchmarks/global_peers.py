@@ -91,21 +91,16 @@ def dual_annealing_plain(w: Watched, seed: int) -> None:
 
 
 def differential_evolution(w: Watched, seed: int) -> None:
-    """SciPy, a whole population in one call, restarted when it has converged."""
+    """SciPy, a whole population in one call; where it has converged, L-BFGS-B with exact gradients, then a new one."""
     from scipy.optimize import differential_evolution as run
+    from scipy.optimize import minimize
 
+    box = [(-w.p.side, w.p.side)] * w.p.n
+    common = {"maxiter": 10**6, "popsize": 8, "tol": 1e-9, "vectorized": True, "updating": "deferred", "polish": False}
     for round in range(10**6):
-        run(
-            lambda x: w.rows(x.T) if x.ndim == 2 else w.value(x),
-            [(-w.p.side, w.p.side)] * w.p.n,
-            x0=w.p.start if round == 0 else None,
-            rng=seed + 1000 * round,
-            maxiter=10**6,
-            popsize=8,
-            tol=1e-9,
-            vectorized=True,
-            updating="deferred",
-        )
+        x0 = w.p.start if round == 0 else None
+        end = run(lambda x: w.rows(x.T), box, x0=x0, rng=seed + 1000 * round, **common)
+        minimize(w.value_and_gradient, end.x, jac=True, method="L-BFGS-B", bounds=box)
 
 
 def basinhopping(w: Watched, seed: int) -> None:

@@ -42,7 +42,7 @@ CASES: dict[str, list[Shape]] = {
 BETAS = (0.95, 0.95)
 
 
-def ours(name: str, params: list[nn.Parameter], **options: Any) -> Any:
+def ours(name: str, params: list[Any], **options: Any) -> Any:
     """An update of ours, every tensor in one group."""
     from gradlearn.find import find
 

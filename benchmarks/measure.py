@@ -30,7 +30,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 SMOKE = ROOT / "build" / "benchmarks"
 PEERS = ROOT / ".peers"
 OURS = ("gradlearn", "torch", "numpy", "safetensors", "pillow", "pyarrow")
-THEIRS = ("torch", "lightning", "skorch", "keras")
+THEIRS = ("torch", "lightning", "skorch", "keras", "pytorch-optimizer", "schedulefree", "prodigyopt", "torch-optimi", "heavyball")
+THEIRS += ("scipy", "cma", "nevergrad")
 
 Row = dict[str, Any]
 
@@ -72,7 +73,7 @@ def versions(peers: bool = False) -> dict[str, Any]:
 
 def _installed(names: Sequence[str], path: Sequence[str] | None = None) -> dict[str, str]:
     installed = importlib.metadata.distributions(path=list(sys.path if path is None else path))
-    known = {one.metadata["Name"].lower(): one.version for one in installed}
+    known = {one.metadata["Name"].lower().replace("_", "-"): one.version for one in installed}
     return {name: known[name] for name in names if name in known}
 
 

@@ -1,4 +1,4 @@
-"""Any function: the nearest minimum of one, the best of a thousand valleys of another, a module's loss; and is it really a minimum?"""
+"""Any function: the nearest minimum, the best of a thousand valleys, a module's loss; and is it really a minimum?"""
 
 import math
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from gradlearn.errors import InputTrouble
-from gradlearn.optimizer import number
+from gradlearn.find import find
+from gradlearn.optimizer import number, pack, unpack
 from gradlearn.update.nadam import NAdam
 from gradlearn.update.sgd import SGD
 
@@ -65,6 +66,35 @@ def test_what_was_missed_goes_through_a_state_dict():
             update.step()
         runs.append((a, b))
     assert all(torch.equal(p, q) for p, q in zip(*runs, strict=True))
+
+
+@pytest.mark.parametrize("through", ["state_dict", "unpack"])
+@pytest.mark.parametrize("name", ["NAdam", "RAdam", "Adagrad", "RMSprop", "Adadelta", "Adamax"])
+def test_the_state_of_torchs_class_goes_in(name: str, through: str):
+    """Also of an older run, in which it was torch's class."""
+    options: dict[str, Any] = {"decoupled_weight_decay": True} if name in ("NAdam", "RAdam") else {}
+    options |= {"foreach": False, "weight_decay": 0.1, "lr": 0.1}
+    a, b = [param(), param(2.0)], [param(), param(2.0)]
+    theirs, ours = getattr(torch.optim, name)(a, **options), find("update", name.lower())(b, lr=0.5)
+    for t in range(8):
+        for p, q in zip(a, b, strict=True):
+            p.grad = torch.full((3,), 1.0 + t) if p is a[0] or t > 1 else None
+            q.grad = None if p.grad is None else p.grad.clone()
+        if t < 4:
+            theirs.step()
+            continue
+        if t == 4:
+            with torch.no_grad():
+                for p, q in zip(a, b, strict=True):
+                    q.copy_(p)
+            if through == "unpack":
+                unpack(ours, *pack(theirs))
+            else:
+                ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+        theirs.step()
+        ours.step()
+    assert ours.param_groups[0]["step"] == 8
+    assert all(torch.allclose(p, q, rtol=1e-5) for p, q in zip(a, b, strict=True))
 
 
 def test_an_update_can_be_pickled_and_takes_no_hooks_and_no_addresses_along():

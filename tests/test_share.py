@@ -112,6 +112,8 @@ def test_a_side_without_bounds_moves_out():
     assert float(on.low[1]) == 0.0
     before = on.width.clone()
     f.best = torch.tensor([float(on.high[0]) * 0.99, 1.0], dtype=F64)
-    on.widen()
-    assert float(on.width[0]) > float(before[0])
+    assert on.widen()
+    assert float(on.width[0]) == 2 * float(before[0])
+    assert float(on.unit(f.best)[0]) < 0.6
+    assert not on.widen()
     assert float(on.low[1]) == 0.0

@@ -164,10 +164,9 @@ class _Run:
         why, escapes, certificate = self._down(self.f.best, self._known()), 0, None
         if self._is_noisy():
             return self.noisy()
-        while True:
-            certificate = certificate_of(self.prepared, self.f, self.f.best, self.seed) if why not in ("unbounded",) else None
-            stays = certificate is None or certificate.verdict not in ("saddle", "not converged") or certificate.direction is None
-            if stays or escapes == ESCAPES:
+        while why != "unbounded":
+            certificate = certificate_of(self.prepared, self.f, self.f.best, self.seed)
+            if certificate is None or certificate.direction is None or escapes == ESCAPES:
                 break
             escapes += 1
             before = self.f.least

@@ -9,6 +9,8 @@ the last digits, and for one start, use `quasinewton.py`.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import torch
 from torch import Tensor
 
@@ -61,7 +63,17 @@ class Flock:
 
 
 def descend(function: Function, rows: Tensor, steps: int = 60, fall: float = 1e-7) -> tuple[Tensor, Tensor]:
-    """Where each row comes to: (k, n), and its value (k,).
+    """Where each row comes to: (k, n), and its value (k,). Arguments as for `falling`."""
+    work = falling(function, rows, steps, fall)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
+def falling(function: Function, rows: Tensor, steps: int = 60, fall: float = 1e-7) -> Generator[float, None, tuple[Tensor, Tensor]]:
+    """The same in pieces: yields the lowest value so far after every five steps, and returns rows and values at the end.
 
     Args:
         function: counted; Spent passes through, and its best point is kept there.
@@ -72,14 +84,16 @@ def descend(function: Function, rows: Tensor, steps: int = 60, fall: float = 1e-
     f, g = function.values_and_gradients(rows)
     flock, end_x, end_f = Flock(rows.clone(), f, g), rows.clone(), f.clone()
     low, high = function.low, function.high
-    for _ in range(steps):
-        falling = _advance(function, flock, low, high, fall)
-        if not bool(falling.all()) and int(falling.sum()) <= 0.75 * falling.shape[0]:
-            done = ~falling
+    for step in range(steps):
+        going = _advance(function, flock, low, high, fall)
+        if not bool(going.all()) and int(going.sum()) <= 0.75 * going.shape[0]:
+            done = ~going
             end_x[flock.index[done]], end_f[flock.index[done]] = flock.x[done], flock.f[done]
-            flock.keep(falling)
+            flock.keep(going)
             if flock.x.shape[0] == 0:
                 return end_x, end_f
+        if step % 5 == 4:
+            yield float(flock.f.min())
     end_x[flock.index], end_f[flock.index] = flock.x, flock.f
     return end_x, end_f
 

@@ -141,6 +141,18 @@ class Elementwise(Light):
         self.state[p] = {name: torch.zeros_like(p, memory_format=torch.preserve_format) for name in self.states}
         return self.state[p]
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """A state dict of this class; or of torch's, which counts steps tensor by tensor and calls its tensors the same."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            counts = [self.state[p].pop("step", None) for p in group["params"]]
+            if any(n is not None for n in counts):
+                steps = [int(n or 0) for n in counts]
+                group["step"] = max(steps)
+                group["missed"] = tuple(max(steps) - n for n in steps)
+            group.setdefault("step", 0)
+            group.setdefault("missed", ())
+
     def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:
         """What the formula takes after the tensors; `group["step"]` counts from 1 here."""
         raise NotImplementedError

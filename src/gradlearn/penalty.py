@@ -62,7 +62,6 @@ class Penalised:
     def __call__(self, batch: Batch) -> Losses:
         """The task's losses of this batch, each with its share of the penalties."""
         known: dict[str, Any] = {"model": self.model}
-        wanted = torch.is_grad_enabled()
         with ExitStack() as stack:
             if self._of_x:
                 stack.enter_context(differentiable_twice())
@@ -75,8 +74,8 @@ class Penalised:
                     raise InputTrouble("--penalty: the task never calls its model as a whole, so there is no output to look at")
                 known["output"] = outputs[-1]
             more = sum(penalty(*(known[name] for name in penalty.wants)) for penalty in self.penalties)
-            total = losses.total + losses.count * more
-        return losses._replace(total=total if wanted else total.detach())
+        # outside, so that who only evaluates gets no graph; and in the losses' precision, which a count in float32 would round
+        return losses._replace(total=losses.total + losses.count.to(losses.total.dtype) * more)
 
     def state(self) -> dict[str, Tensor]:
         """What penalties keep, such as the point that `distance` measures from."""

@@ -22,6 +22,7 @@ from gradlearn.function import Function
 from gradlearn.terrain import Strategy, Terrain
 
 OPENING = 0.1  # share of the budget that the first rounds of a strategy may take before the others begin
+FIRST = 20  # steps of the descent from the start before the openings
 POLISH = 0.2  # share of the budget that careful descents from the best point may take
 
 
@@ -71,16 +72,20 @@ class Search:
 
     def run(self) -> None:
         """Until the function raises Spent, or no strategy is left."""
-        self.polish(1000, self.known)
+        self.polish(FIRST, self.known)
+        while any(self._opens(a) for a in self.accounts):
+            self.turn(next(a for a in self.accounts if self._opens(a)))
+        self.polish(1000)
         while self.accounts:
-            account = next((a for a in self.accounts if self._opens(a)), None)
-            account = account or min(self.accounts, key=lambda a: a.spent / a.weight)
+            account = min(self.accounts, key=lambda a: a.spent / a.weight)
             self.turn(account)
             if account.barren >= 2:
                 self.accounts.remove(account)
             if self.function.least < self.polished:
                 self.polish(60)
-            self.terrain.widen()
+            if self.terrain.widen():  # unit coordinates are others now
+                for each in self.accounts:
+                    each.work = None
 
     def _opens(self, account: Account) -> bool:
         """Whether a strategy has rounds left that go first, and has not used much for them."""

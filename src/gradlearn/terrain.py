@@ -9,14 +9,14 @@ has no bound is given one ten times as far as the start is from zero; it moves o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradlearn import chance, flock, quasinewton
+from gradlearn import chance, flock
 from gradlearn.function import Function
 
 WIDE = 10.0  # of a side without bounds, relative to the start
@@ -96,18 +96,21 @@ class Terrain:
         x, values = flock.descend(self.function, self.real(rows), steps)
         return self.unit(x), values
 
-    def polish(self, u: Tensor, steps: int = 200) -> float:
-        """One careful descent; returns its value."""
-        return quasinewton.descend(self.function, self.real(u), steps=steps).f
+    def falling(self, rows: Tensor, steps: int = 60) -> Generator[float, None, tuple[Tensor, Tensor]]:
+        """The same in pieces, for `yield from`: yields a value after every few evaluations, returns what `descend` returns."""
+        x, values = yield from flock.falling(self.function, self.real(rows), steps)
+        return self.unit(x), values
 
-    def widen(self) -> None:
-        """A side without a bound moves out where the best point has come near it."""
-        near = ~self.closed & ((self.best < 0.1) | (self.best > 0.9))
-        if bool(near.any()):
-            grow = torch.where(near, self.width, 0.0)
-            self.low = torch.maximum(self.low - grow, self.function.low)
-            self.high = torch.minimum(self.high + grow, self.function.high)
-            self.width = self.high - self.low
+    def widen(self) -> bool:
+        """A side without a bound moves out where the best point has come near it; says whether one has."""
+        best = self.best
+        below = ~torch.isfinite(self.function.low) & (best < 0.1)
+        above = ~torch.isfinite(self.function.high) & (best > 0.9)
+        if not bool((below | above).any()):
+            return False
+        self.low, self.high = self.low - torch.where(below, self.width, 0.0), self.high + torch.where(above, self.width, 0.0)
+        self.width = self.high - self.low
+        return True
 
     def draws(self, purpose: str, round: int) -> Draws:
         """The random numbers of one round of one strategy."""

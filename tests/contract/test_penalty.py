@@ -130,6 +130,38 @@ def test_g_of_a_run_is_that_of_the_mean_loss_plus_the_penalty_in_whatever_parts(
         assert torch.allclose(p.grad, g, rtol=1e-6, atol=1e-9)
 
 
+ESTIMATORS = {
+    "per_example": ({}, 1e-10),
+    "forward": ({"basis": True}, 1e-8),
+    "finite_difference": ({}, 1e-6),
+    "accumulate": ({}, 1e-10),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("by", ESTIMATORS)
+def test_every_way_to_a_gradient_sees_it(name: str, by: str):
+    """Also those that put other tensors in the place of the parameters, or only evaluate; in full precision with float32 counts."""
+
+    class Plain(Task):
+        def __call__(self, batch: Batch) -> Losses:
+            return Losses(F.cross_entropy(self.model(batch.x), batch.y, reduction="none"), torch.ones(batch.n))
+
+    model, b = network(), batch(5)
+    objective = Penalised(Plain(model), [made(name, 0.3, model)])
+    if hasattr(objective.penalties[0], "start"):
+        objective.penalties[0].start = made(name, 0.3, model).start
+    if name == "spectral":
+        objective.penalties = [find("objective", name)(weight=0.3, steps=100)]
+    theta = Theta(model)
+    whole = Backprop()(objective, theta, b)
+    g = theta.blocks[0].grad.clone()
+    options, error = ESTIMATORS[by]
+    found = find("gradient", by)(**options)(objective, theta, b)
+    assert found.loss == pytest.approx(whole.loss, rel=1e-12)
+    assert torch.allclose(theta.blocks[0].grad, g, rtol=error, atol=error)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_it_leaves_theta_gradients_and_the_random_state_as_found(name: str):
     model, b, penalty = network(), batch(), made(name)

@@ -37,11 +37,11 @@ class Distance:
 
     def begin(self, model: nn.Module) -> None:
         """Take the model as it is for the start."""
-        self.start = [p.detach().clone() for p in model.parameters() if p.requires_grad]
+        self.start = [p.detach().clone() for p in model.parameters() if p.requires_grad or type(p) is Tensor]
 
     def __call__(self, model: nn.Module) -> Tensor | float:
         """weight / 2 * ||theta - theta_0||^2."""
-        params = [p for p in model.parameters() if p.requires_grad]
+        params = [p for p in model.parameters() if p.requires_grad or type(p) is Tensor]  # or a tensor in its place
         if not self.start:
             self.begin(model)
         if [p.shape for p in params] != [s.shape for s in self.start]:

@@ -39,5 +39,7 @@ class ElasticNet:
     def __call__(self, model: nn.Module) -> Tensor | float:
         """weight * (share * sum |theta| + (1 - share) / 2 * sum theta^2)."""
         one, two = self.share, (1.0 - self.share) / 2
-        params = [p for p in model.parameters() if p.requires_grad and p.ndim >= self.least]
+        params = [
+            p for p in model.parameters() if p.ndim >= self.least and (p.requires_grad or type(p) is Tensor)
+        ]  # or a tensor in its place
         return self.weight * sum(one * p.abs().sum() + two * p.square().sum() for p in params)

@@ -39,6 +39,8 @@ class GroupLasso:
 
     def __call__(self, model: nn.Module) -> Tensor | float:
         """weight * sum of sqrt(size) * norm over all groups of all matrices."""
-        matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+        matrices = [
+            p for p in model.parameters() if p.ndim >= 2 and (p.requires_grad or type(p) is Tensor)
+        ]  # or a tensor in its place
         groups = [(p if self.by == "output" else p.transpose(0, 1)).flatten(1) for p in matrices]
         return self.weight * sum(math.sqrt(g.shape[1]) * torch.linalg.vector_norm(g, dim=1).sum() for g in groups)

@@ -36,4 +36,7 @@ class L1:
 
     def __call__(self, model: nn.Module) -> Tensor | float:
         """weight * sum |theta|."""
-        return self.weight * sum(p.abs().sum() for p in model.parameters() if p.requires_grad and p.ndim >= self.least)
+        params = [
+            p for p in model.parameters() if p.ndim >= self.least and (p.requires_grad or type(p) is Tensor)
+        ]  # or a tensor in its place
+        return self.weight * sum(p.abs().sum() for p in params)

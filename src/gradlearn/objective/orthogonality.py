@@ -36,7 +36,9 @@ class Orthogonality:
 
     def __call__(self, model: nn.Module) -> Tensor | float:
         """weight * sum of ||W W^T - I||^2 over all matrices; a filter is a row."""
-        matrices = [p.flatten(1) for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+        matrices = [
+            p.flatten(1) for p in model.parameters() if p.ndim >= 2 and (p.requires_grad or type(p) is Tensor)
+        ]  # or a tensor in its place
         return self.weight * sum(_distance(w if w.shape[0] <= w.shape[1] else w.T) for w in matrices)
 
 

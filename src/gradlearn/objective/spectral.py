@@ -43,7 +43,9 @@ class Spectral:
 
     def __call__(self, model: nn.Module) -> Tensor | float:
         """weight / 2 * sum of sigma^2 over all matrices."""
-        matrices = [p.flatten(1) for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+        matrices = [
+            p.flatten(1) for p in model.parameters() if p.ndim >= 2 and (p.requires_grad or type(p) is Tensor)
+        ]  # or a tensor in its place
         return self.weight / 2 * sum(self._largest(w).square() for w in matrices)
 
     def _largest(self, w: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Axes"]
 
-VALLEYS, AROUND = 3, 9  # places on a line that are looked at closely, and points around each
+VALLEYS, AROUND = 5, 9  # places on a line that are looked at closely, and points around each
 LEVELS = 10  # how often the points move four times closer: to a millionth of the first gap, where no slope leads there
 
 

@@ -43,13 +43,13 @@ class Hopping:
         points = draws.spread(k, n)
         if round % 2 == 0:
             points[0] = terrain.best
-        x, values = terrain.descend(points, self.steps)
+        x, values = yield from terrain.falling(points, self.steps)
         yield float(values.min())
         size, paid = torch.full((k,), self.size, dtype=torch.float64), torch.ones(KINDS, dtype=torch.float64)
         idle = 0
         for _ in range(self.hops):
             kind = torch.bucketize(draws.uniform(k), (paid / paid.sum()).cumsum(0)).clamp_max(KINDS - 1)
-            y, new = terrain.descend(terrain.fold(jumped(x, values, kind, size, draws)), self.steps)
+            y, new = yield from terrain.falling(terrain.fold(jumped(x, values, kind, size, draws)), self.steps)
             margin = 1e-9 * values.abs().clamp_min(1e-3)
             better = new < values - margin
             idle = 0 if bool((better & (new < values.min() - margin.min())).any()) else idle + 1

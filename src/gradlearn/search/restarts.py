@@ -32,8 +32,8 @@ class Restarts:
         """One round: descents from so many new points."""
         k = self.walkers if terrain.batched else max(self.walkers // 8, 1)
         points = terrain.draws("restarts", round).spread(k, terrain.n)
-        points, values = terrain.descend(points, min(self.steps, 30))
+        points, values = yield from terrain.falling(points, min(self.steps, 30))
         yield float(values.min())
         few = values.argsort()[: max(k // 4, 1)]
-        _, values = terrain.descend(points[few], self.steps)
+        _, values = yield from terrain.falling(points[few], self.steps)
         yield float(values.min())

@@ -51,7 +51,7 @@ class Smoothing:
                 x = x.clamp(0.0, 1.0)
                 few = (x + error * draws.normal(4, n)).clamp(0.0, 1.0)
                 few[0] = x
-                _, values = terrain.descend(few, 30)
+                _, values = yield from terrain.falling(few, 30)
                 yield float(values.min())
             width *= self.shrink
 

@@ -47,7 +47,7 @@ class Muon(Whole):
         self,
         params: Any,
         *,
-        lr: float = 2e-3,
+        lr: float = 1e-2,
         momentum: float = 0.95,
         nesterov: bool = True,
         weight_decay: float = 0.05,

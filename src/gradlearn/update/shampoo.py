@@ -50,7 +50,7 @@ class Shampoo(Whole):
         self,
         params: Any,
         *,
-        lr: float = 2e-3,
+        lr: float = 1e-2,
         betas: tuple[float, float] = (0.9, 0.99),
         root_beta: float = 0.95,
         damping: float = 1e-12,

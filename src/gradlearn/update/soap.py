@@ -49,7 +49,7 @@ class SOAP(Whole):
         self,
         params: Any,
         *,
-        lr: float = 2e-3,
+        lr: float = 1e-2,
         betas: tuple[float, float] = (0.95, 0.95),
         basis_beta: float = 0.95,
         eps: float = 1e-8,

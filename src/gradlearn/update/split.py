@@ -41,7 +41,7 @@ class Split(Around):
         self,
         params: Any,
         *,
-        lr: float = 2e-3,
+        lr: float = 1e-2,
         matrix: Any = "muon",
         embedding: Any = "adamw",
         head: Any = "adamw",
