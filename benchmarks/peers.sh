@@ -28,12 +28,14 @@ if [ "${1:-}" != --check ]; then
   # No torchvision: with it beside torch 2.13, `import lightning` fails (operator torchvision::nms does not exist).
   make torch torch==2.13.0 lightning==2.6.6 skorch==1.4.0 keras==3.15.1
   make updates torch==2.13.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 prodigyopt==1.1.2 torch-optimi==0.3.3 packaging==26.4
+  make matrix torch==2.13.0 pytorch_optimizer==4.1.0 heavyball==3.2.1
   make optimise scipy==1.17.1 cma==4.5.0 nevergrad==1.0.12
 fi
 check torch 'import torch; print("torch", torch.__version__)'
 check torch 'import lightning; print("lightning", lightning.__version__)'
 check torch 'import skorch; print("skorch", skorch.__version__)'
 check torch 'import keras; print("keras", keras.__version__, "on", keras.backend.backend())'
+check matrix 'import heavyball, pytorch_optimizer; print("heavyball, pytorch_optimizer")'
 check updates 'import optimi, prodigyopt, pytorch_optimizer, schedulefree; print("pytorch_optimizer, schedulefree, prodigyopt, optimi")'
 check optimise 'import scipy, cma; print("scipy", scipy.__version__, "cma", cma.__version__)'
 check optimise 'import nevergrad; print("nevergrad", nevergrad.__version__)'

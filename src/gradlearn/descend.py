@@ -65,8 +65,7 @@ def minimize(
     """A minimum of any function: the nearest one, or with `bounds`, `time` or `max_evals` the best that the budget finds.
 
     Args:
-        function: start -> one number (a float, or a tensor with one entry); torch or numpy inside. For a module: function(module),
-            or function() that uses it.
+        function: start -> one number, a float or a one-entry tensor. For a module: function(module) or function().
         start: a number, tensor or array; a list, tuple or dict of them, nested (a list of numbers is one vector); or a module.
         bounds: (low, high) for all coordinates; one such pair for each; or two arrays of the start's shape. None and inf: no bound.
         time: seconds, or "2s", "5m", counted from this call: search goes on until then.
@@ -277,10 +276,8 @@ class _Run:
         judged = verdict == "minimum" or (not verdict and why in ("gradient", "rounding", "noise", "time", "evaluations"))
         if structure.module is not None:
             structure.put(f.best)
-        make = PLAIN.get(self.prepared.how, PLAIN["given"])
-        x = structure.result(f.best.clone(), make)
         return Result(
-            x=x,
+            x=structure.result(f.best.clone(), PLAIN.get(self.prepared.how, PLAIN["given"])),
             fun=f.least,
             nfev=f.nfev,
             njev=f.njev,

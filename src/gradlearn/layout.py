@@ -38,6 +38,7 @@ class Member:
     view: Tensor = field(init=False)
     grad: Tensor = field(init=False)
     start: int = 0  # in its block
+    parts: int = 1  # how many matrices lie in it one below the other: the gates of a recurrent cell
 
 
 @dataclass(slots=True)
@@ -71,10 +72,19 @@ def members_of(model: nn.Module) -> list[Member]:
         decay = param.ndim >= 2 and not isinstance(module, _NORMS)
         role = "embedding" if isinstance(module, nn.Embedding) else "matrix" if decay else "rest"
         members.append(Member(name, param, owners[id(param)], role, decay))
+        members[-1].parts = _parts(module, name.rpartition(".")[2])
     last = next((m for m in reversed(members) if m.role == "matrix"), None)
     if last is not None and any(m.role == "matrix" for m in members if m is not last):
         last.role = "head"
     return members
+
+
+def _parts(module: nn.Module, name: str) -> int:
+    """Of how many matrices one parameter of a module is made up."""
+    gates = 4 if isinstance(module, (nn.LSTM, nn.LSTMCell)) else 3 if isinstance(module, (nn.GRU, nn.GRUCell)) else 1
+    if isinstance(module, nn.MultiheadAttention):
+        return 3 if name == "in_proj_weight" else 1
+    return gates if name.startswith(("weight_ih", "weight_hh")) else 1
 
 
 def by_kind(members: list[Member]) -> list[list[Member]]:

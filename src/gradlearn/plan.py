@@ -180,7 +180,7 @@ def choose_descent(plan: Plan) -> None:
     """Update, rate and average for a run whose length is known."""
     steps = plan["steps"]
     update = plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
-    if update in ("adamw", "nadam"):
+    if attribute("update", update, "adaptive"):
         plan.choose("lr", round(min(0.02, 0.3 / math.sqrt(steps)), 6), f"0.3 / sqrt({steps} steps), at most 0.02")
     else:
         plan.choose("lr", default("update", update, "lr"), f"the usual rate of {update}")

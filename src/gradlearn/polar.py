@@ -38,8 +38,8 @@ def orthogonalise_(x: Tensor, steps: int = 5, coefficients: str = "classic") -> 
     safety = 1.02 if coefficients == "polar_express" else 1.0
     wide = x.mT if x.shape[1] > x.shape[2] else x
     n, rows, columns = wide.shape
-    piece = min(n, max(1, PIECE // (rows * columns)))
     long = columns > 3 * rows
+    piece = min(n, max(1, PIECE // (rows * (rows if long else columns))))
     thin, small = (rows, columns), (rows, rows)
     buffers = [x.new_empty(piece, *shape) for shape in (thin, thin, small, small, *([small, small] if long else []))]
     for part in wide.split(piece):

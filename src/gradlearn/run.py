@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import nn
 from gradlearn import __version__, chance
 from gradlearn.adapt import InPieces, Subset, about, placed
 from gradlearn.errors import InputTrouble, NumericsTrouble
-from gradlearn.find import default, find
+from gradlearn.find import default, describe, find, wrapped
 from gradlearn.loop import Cadence, Descent, Recorder, evaluating, train
 from gradlearn.penalty import penalised, penalties
 from gradlearn.plan import Plan
@@ -105,8 +105,8 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     if plan["batches"] == "full" and part:
         data = InPieces(data, part)
     kind = find("update", plan["update"])
-    groups = theta.groups() if getattr(kind, "elementwise", True) else theta.views()
-    update = kind(groups, lr=plan["lr"], **options("update", plan["update"], plan))
+    groups = theta.groups() if _elementwise(plan["update"], plan) else theta.views()
+    update = kind(groups, lr=plan["lr"], **options("update", plan["update"], plan, {"seed": seed, "n": len(data)}))
     d = Descent(
         task=task,
         theta=theta,
@@ -136,14 +136,21 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     return d
 
 
-def options(kind: str, name: str, plan: Plan) -> dict[str, Any]:
+def _elementwise(name: str, plan: Plan) -> bool:
+    """Whether an update, and every one that it wraps, goes by single coordinates: it gets the flat vector then."""
+    inner = (plan.get(f"{name}.{o}") or default("update", name, o) for o in wrapped("update", name))
+    return getattr(find("update", name), "elementwise", True) and all(_elementwise(other, plan) for other in inner if other)
+
+
+def options(kind: str, name: str, plan: Plan, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The options of a plug-in; one that names another of its folder (`wraps`) becomes that: a gradient, what makes an update."""
-    chosen = plan.options(name)
+    own = {o.name for o in describe(kind, name).options}
+    chosen = {k: v for k, v in (known or {}).items() if k in own} | plan.options(name)
     for option in getattr(find(kind, name), "wraps", ()):
         inner = chosen.get(option) or default(kind, name, option)
         if not inner:
             continue
-        factory = partial(find(kind, inner), **options(kind, inner, plan))
+        factory = partial(find(kind, inner), **options(kind, inner, plan, known))
         chosen[option] = factory() if kind == "gradient" else factory
     return chosen
 

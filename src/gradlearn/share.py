@@ -21,9 +21,8 @@ from gradlearn import quasinewton
 from gradlearn.function import Function
 from gradlearn.terrain import Strategy, Terrain
 
-OPENING = 0.1  # share of the budget that the first rounds of a strategy may take before the others begin
-FIRST = 20  # steps of the descent from the start before the openings
-POLISH = 0.2  # share of the budget that careful descents from the best point may take
+OPENING = 0.2  # share of the budget that the first rounds of a strategy may take before the others begin
+POLISH = 0.35  # share of the budget that careful descents from the best point may take
 
 
 @dataclass(slots=True)
@@ -72,10 +71,9 @@ class Search:
 
     def run(self) -> None:
         """Until the function raises Spent, or no strategy is left."""
-        self.polish(FIRST, self.known)
+        self.polish(1000, self.known)
         while any(self._opens(a) for a in self.accounts):
             self.turn(next(a for a in self.accounts if self._opens(a)))
-        self.polish(1000)
         while self.accounts:
             account = min(self.accounts, key=lambda a: a.spent / a.weight)
             self.turn(account)
@@ -88,8 +86,9 @@ class Search:
                     each.work = None
 
     def _opens(self, account: Account) -> bool:
-        """Whether a strategy has rounds left that go first, and has not used much for them."""
-        return account.round < getattr(account.strategy, "opening", 0) and account.spent < OPENING * self.whole
+        """Whether a strategy has rounds left that go first, and has not used much for them; more may be used while it improves."""
+        most = OPENING * self.whole * (1.5 if account.credit > 0.5 else 1.0)
+        return account.round < getattr(account.strategy, "opening", 0) and account.spent < most
 
     def turn(self, account: Account) -> None:
         """One turn of one strategy: pieces of work until its slice is used, and what they brought."""

@@ -144,15 +144,17 @@ class Theta:
         return groups
 
     def views(self) -> list[dict[str, Any]]:
-        """Parameter groups for an update of whole tensors: the module's own, one group for each (role, decay) of a block.
+        """Parameter groups for an update of whole tensors: the module's own, one group for each (role, decay, parts) of a block.
 
-        Each has its `role`; groups without decay carry `weight_decay` 0.
+        Each has its `role`, and `parts`: of how many matrices a tensor is made up; groups without decay carry `weight_decay` 0.
         """
         groups: list[dict[str, Any]] = []
         for block in self.blocks:
             for role, decay, a, b in block.segments:
-                params = [m.param for m in block.members if a <= m.start < b]
-                groups.append({"params": params, "role": role} | ({} if decay else {"weight_decay": 0.0}))
+                members = [m for m in block.members if a <= m.start < b]
+                for parts in sorted({m.parts for m in members}):
+                    group = {"params": [m.param for m in members if m.parts == parts], "role": role, "parts": parts}
+                    groups.append(group | ({} if decay else {"weight_decay": 0.0}))
         return groups
 
     @contextmanager

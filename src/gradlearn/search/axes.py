@@ -51,7 +51,7 @@ class Axes:
             yield terrain.least
         x = terrain.best if pair % 3 < 2 else draws.uniform(n)
         value = float(terrain.values(x[None])[0])
-        for _ in range(self.sweeps):
+        for _ in range(self.sweeps if round else min(self.sweeps, 2)):  # the coordinates need one, if they are the axes
             before = value
             ends, falls = self._scan(terrain, x, value, basis, m, draws.uniform(n))
             yield value

@@ -36,6 +36,8 @@ class Adamax(Elementwise):
 
     formula, states = staticmethod(adamax), ("exp_avg", "exp_inf")
 
+    adaptive = True  # steps of about lr in every coordinate: the plan has a rule for it
+
     def __init__(
         self,
         params: Any,

@@ -71,6 +71,8 @@ class AdamW(Light, torch.optim.AdamW):
         decay: "plain", "cautious" (only where the step goes towards zero too) or "corrected" (falls with the square of the rate).
     """
 
+    adaptive = True  # steps of about lr in every coordinate: the plan has a rule for it
+
     def __init__(
         self,
         params: Any,

@@ -49,7 +49,7 @@ class Kron(Whole):
         self,
         params: Any,
         *,
-        lr: float = 1e-3,
+        lr: float = 3e-3,
         momentum: float = 0.9,
         weight_decay: float = 0.05,
         precond_lr: float = 0.1,

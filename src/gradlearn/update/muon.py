@@ -43,6 +43,8 @@ class Muon(Whole):
 
     trial: ClassVar[dict[str, float]] = {"lr": 0.1}
 
+    adaptive = True  # steps of about lr in every coordinate: the plan has a rule for it
+
     def __init__(
         self,
         params: Any,

@@ -38,6 +38,8 @@ class NAdam(Elementwise):
 
     formula, states = staticmethod(nadam), ("exp_avg", "exp_avg_sq")
 
+    adaptive = True  # steps of about lr in every coordinate: the plan has a rule for it
+
     def __init__(
         self,
         params: Any,

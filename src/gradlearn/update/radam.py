@@ -39,6 +39,8 @@ class RAdam(Elementwise):
     formula, states = staticmethod(radam), ("exp_avg", "exp_avg_sq")
     schedule = ("linear",)
 
+    adaptive = True  # steps of about lr in every coordinate: the plan has a rule for it
+
     def __init__(
         self,
         params: Any,

@@ -46,6 +46,8 @@ class Shampoo(Whole):
         cap: the longest side that gets a root.
     """
 
+    adaptive = True  # steps of about lr in every coordinate: the plan has a rule for it
+
     def __init__(
         self,
         params: Any,

@@ -45,6 +45,8 @@ class SOAP(Whole):
         cap: the longest side that gets a basis.
     """
 
+    adaptive = True  # steps of about lr in every coordinate: the plan has a rule for it
+
     def __init__(
         self,
         params: Any,

@@ -37,6 +37,8 @@ class Split(Around):
     elementwise = False
     wraps = ("matrix", "embedding", "head", "rest")
 
+    adaptive = True  # steps of about lr in every coordinate: the plan has a rule for it
+
     def __init__(
         self,
         params: Any,
