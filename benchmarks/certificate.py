@@ -258,7 +258,7 @@ def networks(seeds: int, steps: int, names: list[str]) -> list[measure.Row]:
 
 
 def _against_dense(f: Callable[[Tensor], Tensor], x: Tensor, wanted: str) -> dict[str, Any]:
-    from gradlearn.derivatives import plain
+    from gradlearn.curvature.derivatives import plain
 
     with plain():  # attention without its fused kernel, which has no second derivative
         true = torch.linalg.eigvalsh(torch.autograd.functional.hessian(f, x))

@@ -25,7 +25,7 @@ from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.find import default, describe, find, wrapped
 from gradlearn.loop import Cadence, Descent, Recorder, evaluating, train
 from gradlearn.penalty import penalised, penalties
-from gradlearn.plan import Plan
+from gradlearn.plan import PIECE, Plan
 from gradlearn.step import step as take
 from gradlearn.symbols import Action, Batch, Controls, Data, History, Losses, Step, Task
 from gradlearn.theta import Theta
@@ -101,7 +101,7 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     chooser = find("batches", plan["batches"])
     known = {what: about(data, what) for what in getattr(chooser, "wants", ())}
     batches = chooser(len(data), **known, **plan.options(plan["batches"]))
-    part = plan.options(plan["gradient"]).get("part", 0)
+    part = plan.options(plan["gradient"]).get("part", PIECE if plan["gradient"] == "accumulate" else 0)
     if plan["batches"] == "full" and part:
         data = InPieces(data, part)
     kind = find("update", plan["update"])

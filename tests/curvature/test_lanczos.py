@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradlearn.lanczos import lanczos
+from gradlearn.curvature.lanczos import lanczos
 
 
 def matrix(values: Tensor, seed: int = 0) -> Tensor:

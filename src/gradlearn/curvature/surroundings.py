@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gradlearn import chance
-from gradlearn.derivatives import Function, value_and_grad
+from gradlearn.curvature.derivatives import Function, value_and_grad
 
 Fall = tuple[Tensor, float, float]  # unit direction, distance, drop
 

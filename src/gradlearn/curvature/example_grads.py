@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn import chance
-from gradlearn.derivatives import quiet
-from gradlearn.landscape import LossFunction, depending, still
+from gradlearn.curvature.derivatives import quiet
+from gradlearn.curvature.landscape import LossFunction, depending, still
 from gradlearn.symbols import Batch, Losses, Objective
 from gradlearn.theta import Theta
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradlearn.certificate import VERDICTS, Certificate, certify
+from gradlearn.curvature.certificate import VERDICTS, Certificate, certify
 from gradlearn.errors import InputTrouble
-from gradlearn.landscape import function_of
+from gradlearn.curvature.landscape import function_of
 from gradlearn.symbols import Batch, Losses
 
 Known = tuple[Callable[[Tensor], Tensor], Tensor, str]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradlearn.derivatives import ByValues, Hessian, derivatives_of, plain, slope, value_and_grad
+from gradlearn.curvature.derivatives import ByValues, Hessian, derivatives_of, plain, slope, value_and_grad
 from gradlearn.errors import InputTrouble
-from gradlearn.landscape import LossFunction
+from gradlearn.curvature.landscape import LossFunction
 from gradlearn.symbols import Batch, Losses
 
 

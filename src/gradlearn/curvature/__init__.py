@@ -9,11 +9,11 @@ example in `example_grads.py`.
 
 from __future__ import annotations
 
-from gradlearn.certificate import VERDICTS, Certificate, certify
-from gradlearn.derivatives import Hessian, slope, value_and_grad
-from gradlearn.example_grads import ExampleGrads
-from gradlearn.lanczos import Ritz, lanczos
-from gradlearn.landscape import Landscape, LossFunction, depending, directions, function_of, leave, mean_of, reverse, still, told
+from gradlearn.curvature.certificate import VERDICTS, Certificate, certify
+from gradlearn.curvature.derivatives import Hessian, slope, value_and_grad
+from gradlearn.curvature.example_grads import ExampleGrads
+from gradlearn.curvature.lanczos import Ritz, lanczos
+from gradlearn.curvature.landscape import Landscape, LossFunction, depending, directions, function_of, leave, mean_of, reverse, still, told
 
 __all__ = [
     "certify",

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gradlearn.derivatives import ByValues, Function, Hessian, derivatives_of
+from gradlearn.curvature.derivatives import ByValues, Function, Hessian, derivatives_of
 from gradlearn.errors import InputTrouble
-from gradlearn.lanczos import lanczos
-from gradlearn.surroundings import Surroundings
+from gradlearn.curvature.lanczos import lanczos
+from gradlearn.curvature.surroundings import Surroundings
 
 VERDICTS = ("minimum", "saddle", "plateau", "not converged", "unbounded")
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gradlearn import chance
-from gradlearn.derivatives import Function
+from gradlearn.curvature.derivatives import Function
 from gradlearn.errors import InputTrouble
 from gradlearn.layout import window
 from gradlearn.symbols import Batch, Estimate, Losses, Objective

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn import chance
-from gradlearn.derivatives import value_and_grad
+from gradlearn.curvature.derivatives import value_and_grad
 from gradlearn.errors import InputTrouble
-from gradlearn.landscape import Landscape, LossFunction, directions, function_of, leave, mean_of, reverse, still
+from gradlearn.curvature.landscape import Landscape, LossFunction, directions, function_of, leave, mean_of, reverse, still
 from gradlearn.symbols import Batch, Losses
 from gradlearn.theta import Theta
 
