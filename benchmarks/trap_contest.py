@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import math
 import re
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -42,9 +44,11 @@ class Attempt(NamedTuple):
     """One try."""
 
     passed: bool
-    gap: float  # the last one seen
-    steps: int
+    gap: float  # the last one seen, to three digits; infinite where there was no number
+    steps: int  # evaluations of loss and gradient
+    seconds: float = 0.0
     trouble: str = ""
+    as_now: bool = True  # made by the problem and the update as they are now
 
 
 def descent_of(who: Contender, steps: int) -> Plan:
@@ -55,10 +59,10 @@ def descent_of(who: Contender, steps: int) -> Plan:
 
 
 def usual_rate(who: Contender, plan: Plan) -> float:
-    """Where the tries begin: the plan's own choice, the one that is said, the update's default, torch's default."""
+    """Where the tries begin: what the plan chooses for this update, or torch's default."""
     if who.kind == "torch":
         return inspect.signature(getattr(torch.optim, who.torch_class)).parameters["lr"].default
-    return plan["lr"] if who.kind == "plan" or "lr" in who.said else default("update", plan["update"], "lr")
+    return plan["lr"]
 
 
 class Bare:
@@ -89,20 +93,22 @@ def build_update(who: Contender, plan: Plan, theta: Theta, lr: float) -> Any:
     return Bare(groups, who.torch_class, **{k: v for k, v in update.defaults.items() if k in known}, **more)
 
 
-def attempt(who: Contender, problem: Problem, level: str, seed: int, factor: float) -> Attempt:
-    """One try: the equation, step by step, until the gap is small or the steps are used up."""
-    trap = problem.trap(level, seed)
+def attempt(who: Contender, problem: Problem, level: str, seed: int, power: float) -> Attempt:
+    """One try at 10^power times the usual rate: the equation, step by step, until the gap is small or the steps are used up."""
+    begun, trap = time.perf_counter(), problem.trap(level, seed)
     theta = Theta(trap.model)
     try:
         plan = descent_of(who, problem.steps)
-        update = build_update(who, plan, theta, usual_rate(who, plan) * factor)
-        return descend(plan, problem.steps, trap, theta, update, seed)
+        update = build_update(who, plan, theta, usual_rate(who, plan) * 10.0**power)
+        gap = descend(plan, problem.steps, trap, theta, update, seed)
+        trouble = ""
     except Exception as error:  # an update that breaks has not solved it; the row says so
-        return Attempt(False, float("nan"), 0, f"{type(error).__name__}: {error}"[:200])
+        gap, trouble = math.inf, f"{type(error).__name__}: {error}"[:200]
+    return Attempt(gap <= trap.goal, float(f"{gap:.3g}"), trap.calls, round(time.perf_counter() - begun, 3), trouble)
 
 
-def descend(plan: Plan, steps: int, trap: Trap, theta: Theta, update: Any, seed: int) -> Attempt:
-    """theta <- theta - eta u(g) until `steps` evaluations are spent, a step is one or more; a look at the gap 50 times."""
+def descend(plan: Plan, steps: int, trap: Trap, theta: Theta, update: Any, seed: int) -> float:
+    """theta <- theta - eta u(g) until `steps` evaluations are spent, a step is one or more. The last of 50 looks at the gap."""
     gradient = find("gradient", plan["gradient"])(**plug_in_options("gradient", plan["gradient"], plan))
     rate = [find("rate", name)(**plan.options(name)) for name in plan["rate"]]
     kind, chosen = find("average", plan["average"]), plan.options(plan["average"])
@@ -110,65 +116,96 @@ def descend(plan: Plan, steps: int, trap: Trap, theta: Theta, update: Any, seed:
     controls = Controls(end=steps, clip=plan["clip"])
     for group in update.param_groups:
         group["initial_lr"] = group["lr"]
-    t, blocked, gap, look = 0, 0, float("nan"), steps // LOOKS
+    t, blocked, gap, look = 0, 0, math.inf, steps // LOOKS
     while trap.calls < steps:
         now = Now(t, steps, t * trap.examples, seed)
         done = take(theta, trap.batch(seed, t), trap, gradient, update, rate, average, now, controls, trap.examples)
         blocked = 0 if done.applied else blocked + 1
         if blocked == BLOCKED:
-            return Attempt(False, float("nan"), trap.calls)
+            return math.inf
         if trap.calls >= look:
             look += steps // LOOKS
             with torch.no_grad(), average.shown(theta):
                 gap = trap.gap(t)
+            gap = math.inf if math.isnan(gap) else gap
             if gap <= trap.goal:
-                return Attempt(True, gap, trap.calls)
+                break
         t += 1
-    return Attempt(False, gap, trap.calls)
+    return gap
 
 
-def cell(who: Contender, problem: Problem, level: str, seed: int, tries: int) -> Row:
+class Tries:
+    """Tries that were made, in a file of one line each; a try is made only once while problem and update are what they were.
+
+    Args:
+        path: the file.
+        make: False: nothing is computed, and a try that an older update made counts too.
+    """
+
+    def __init__(self, path: Path, make: bool = True) -> None:
+        self.path, self.make = path, make
+        self.known: dict[tuple[str, ...], dict[str, Attempt]] = {}  # by place, then by fingerprint, oldest first
+        for line in path.read_text().splitlines() if path.exists() else ():
+            row = json.loads(line)
+            self._learn(row["place"], row["print"], Attempt(*row["try"]))
+
+    def _learn(self, place: Sequence[str], mark: str, done: Attempt) -> None:
+        if not done.trouble:  # what broke may have been mended since, in a file that no fingerprint covers
+            self.known.setdefault(tuple(place), {})[mark] = done
+
+    def __call__(self, who: Contender, problem: Problem, level: str, seed: int, power: float) -> Attempt:
+        """The try, remembered or made. Raises KeyError where it may not be made."""
+        place, mark = (who.name, problem.name, level, str(seed), f"{power:g}"), fingerprint(who, problem, level)
+        known = self.known.get(place, {})
+        if mark in known:
+            return known[mark]
+        if not self.make:
+            return list(known.values())[-1]._replace(as_now=False) if known else self.known[place][mark]
+        done = attempt(who, problem, level, seed, power)
+        self._learn(place, mark, done)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps({"place": place, "print": mark, "try": done[:5]}) + "\n")
+        return done
+
+
+def cell(tries: Tries, who: Contender, problem: Problem, level: str, seed: int, most: int = TRIES) -> Row:
     """Tries until one passes. `solved`: which one, from 1; 0: none."""
-    begun, done = time.perf_counter(), list[tuple[float, Attempt]]()
-    for power in walk(done, tries):
-        done.append((power, attempt(who, problem, level, seed, 10.0**power)))
-    last, troubles = done[-1][1], [one.trouble for _, one in done if one.trouble]
+    done: list[tuple[float, Attempt]] = []
+    for power in walk(done, most):
+        done.append((power, tries(who, problem, level, seed, power)))
     return {
         "who": who.name,
         "problem": problem.name,
         "level": level,
         "seed": seed,
-        "solved": len(done) if last.passed else 0,
+        "solved": len(done) if done[-1][1].passed else 0,
         "powers": [power for power, _ in done],
-        "gaps": [float(f"{one.gap:.3g}") if one.gap == one.gap else None for _, one in done],
+        "gaps": [one.gap for _, one in done],
         "steps": sum(one.steps for _, one in done),
-        "seconds": round(time.perf_counter() - begun, 3),
-        "trouble": troubles[0] if troubles else "",
+        "seconds": sum(one.seconds for _, one in done),
+        "trouble": next((one.trouble for _, one in done if one.trouble), ""),
+        "as_now": all(one.as_now for _, one in done),
     }
 
 
-def walk(done: Sequence[tuple[float, Attempt]], tries: int) -> Iterator[float]:
+def walk(done: Sequence[tuple[float, Attempt]], most: int) -> Iterator[float]:
     """Powers of ten, times the usual rate: up while the gap gets smaller, until it was not twice running; if up was no good, down.
 
-    `done` grows while this is walked: the tries so far. Ends where one has passed. A gap equal to one per cent says nothing.
+    `done`, the tries so far, grows while this is walked; it ends where one has passed. A gap equal to a tenth says nothing.
     """
     yield 0.0
     for way in (0.5, -0.5):
-        best, worse = size(done[0][1]), 0
+        best, worse = done[0][1].gap, 0
         while worse < 2:
-            if done[-1][1].passed or len(done) == tries:
+            if done[-1][1].passed or len(done) == most:
                 return
             yield done[-1][0] + way if done[-1][0] * way > 0 else way
-            gap = size(done[-1][1])
-            worse = 0 if gap < 0.99 * best else worse + (gap > 1.01 * best or math.isinf(gap))
+            gap = done[-1][1].gap
+            worse = 0 if gap < 0.9 * best else worse + (gap > 1.1 * best or math.isinf(gap))
             best = min(best, gap)
-        if best < 0.99 * size(done[0][1]):
+        if best < 0.9 * done[0][1].gap:
             return
-
-
-def size(done: Attempt) -> float:
-    """The gap where a try ended; infinite where it ended in no number."""
-    return done.gap if done.gap == done.gap else math.inf
 
 
 @cache
@@ -181,9 +218,9 @@ def text_of(update: str) -> str:
 
 
 def fingerprint(who: Contender, problem: Problem, level: str) -> str:
-    """Of all that decides a cell: the problem's text and level, what the plan chose, the texts of the updates in it."""
+    """Of all that decides a try: the problem's text and level, what the plan chose, the texts of the updates in it."""
     plan = descent_of(who, problem.steps)
-    parts = [problem.source, str(problem.steps), str(problem.levels[level]), inspect.getsource(walk), str(who)]
+    parts = [problem.source, str(problem.steps), str(problem.levels[level]), str(who)]
     parts += [f"{name}={choice.value}" for name, choice in plan.items()] + [str(usual_rate(who, plan))]
     todo = [] if who.kind == "torch" else [plan["update"]]
     while todo:

@@ -6,18 +6,17 @@ rate, then at rates 3.2 times larger each, while that helps, or else smaller. A 
 if the first does, at the usual rate. The plan itself, nothing said, is one more row. Rows of torch: a loop written by hand,
 constant rate, no average.
 
-Finished cells are kept in build/benchmarks/traps.jsonl and not computed again while problem and update are what they were.
+Tries are kept in build/benchmarks/traps_tries.jsonl and not made again while problem and update are what they were.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -27,11 +26,11 @@ import torch
 import measure
 from gradlearn.find import names
 from measure import Row
-from trap_contest import TRIES, Contender, cell, fingerprint
+from trap_contest import TRIES, Contender, Tries, cell
 from trap_problems import LEVELS, PROBLEMS, Problem
 
 BARE = {"rate": ["constant"], "average": "plain"}  # a loop written by hand
-KEPT = measure.SMOKE / "traps.jsonl"
+KEPT = measure.SMOKE / "traps_tries.jsonl"
 
 
 CONTENDERS = (
@@ -50,48 +49,23 @@ def everyone() -> list[Contender]:
     return [CONTENDERS[0], *ours, *CONTENDERS[1:]]
 
 
-def cells(people: Sequence[Contender], problems: Sequence[Problem], seeds: int, tries: int) -> Iterator[Row]:
-    """Every cell, from what is kept, or computed and kept."""
-    old = {row["key"]: row for row in remembered() if not row["trouble"]}
-    for who, problem, level, seed in product(people, problems, LEVELS, range(seeds)):
-        if level not in problem.levels:
-            continue
-        key = f"{who.name}|{problem.name}|{level}|{seed}|{tries}|{fingerprint(who, problem, level)}"
-        if key not in old:
-            old[key] = {"key": key, **cell(who, problem, level, seed, tries)}
-            KEPT.parent.mkdir(parents=True, exist_ok=True)
-            with KEPT.open("a") as file:
-                file.write(json.dumps(old[key]) + "\n")
-        yield old[key]
-
-
-def remembered() -> list[Row]:
-    """The cells that were ever computed, oldest first."""
-    return [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
-
-
-def latest(people: Sequence[Contender], problems: Sequence[Problem], seeds: int, tries: int) -> list[Row]:
-    """The last computed cells of contenders that have all of them; `as_now`: problem, plan and update are what they were."""
-    known = {tuple(row["key"].split("|")[:5]): row for row in remembered()}
-    found: list[Row] = []
+def cells(tries: Tries, people: Sequence[Contender], problems: Sequence[Problem], seeds: int, most: int) -> Iterator[list[Row]]:
+    """All cells of one contender after another; of those only that can be had, where no try may be made."""
     for who in people:
-        places = [(p, level, seed) for p, level, seed in product(problems, LEVELS, range(seeds)) if level in p.levels]
-        own = [(known.get((who.name, p.name, level, str(seed), str(tries))), p, level) for p, level, seed in places]
-        if all(row for row, _, _ in own):
-            found += [row | {"as_now": row["key"].endswith(fingerprint(who, p, level))} for row, p, level in own if row]
-    return found
+        try:
+            yield [cell(tries, who, p, level, seed, most) for p in problems for level in p.levels for seed in range(seeds)]
+        except KeyError:
+            continue
 
 
-def twins(problems: Sequence[Problem]) -> Row:
+def twins(tries: Tries, problems: Sequence[Problem]) -> Row:
     """Ours that are torch's, beside torch's classes with the same options: how many tries at the hard levels end alike, to 1 %."""
     hard = [replace(p, levels=dict(list(p.levels.items())[-1:])) for p in problems]
     equal = whole = 0
     for name, kind in (("adamw", "AdamW"), ("nadam", "NAdam"), ("sgd", "SGD")):
-        pair = Contender(name, {"update": name}, "update"), Contender(f"torch as {name}", {"update": name}, "twin", kind)
-        ours, theirs = (list(cells([who], hard, 1, 1)) for who in pair)
-        for a, b in zip(ours, theirs, strict=True):
-            x, y = a["gaps"][0], b["gaps"][0]
-            equal += a["solved"] == b["solved"] and (x is y is None or (None not in (x, y) and abs(x - y) <= 0.01 * abs(y)))
+        pair = [Contender(name, {"update": name}, "update"), Contender(f"torch as {name}", {"update": name}, "twin", kind)]
+        for a, b in zip(*cells(tries, pair, hard, 1, 1), strict=True):
+            equal += a["solved"] == b["solved"] and math.isclose(a["gaps"][0], b["gaps"][0], rel_tol=0.01)
             whole += 1
     return measure.bar(f"calibration: tries that end as with torch's AdamW, NAdam, SGD, of {whole}", equal, whole, below=False)
 
@@ -114,7 +88,7 @@ def standings(found: Sequence[Row], people: Sequence[Contender]) -> list[Row]:
                 **{level: sum(row["level"] == level for row in solved) for level in LEVELS},
                 "us_step": round(1e6 * sum(row["seconds"] for row in own) / max(sum(row["steps"] for row in own), 1)),
                 "broke": sum(bool(row["trouble"]) for row in own),
-                "stale": sum(not row.get("as_now", True) for row in own),
+                "stale": sum(not row["as_now"] for row in own),
             }
         )
     return sorted(rows, key=lambda row: (-row["solved"], row["tries"]))
@@ -183,32 +157,26 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     people, problems = chosen(arguments)
-    tries = 2 if arguments.quick else arguments.tries
+    most = 2 if arguments.quick else arguments.tries
     if arguments.quick:
         people, problems = people[:3], problems[:2]
+    tries = Tries(KEPT, make=not arguments.kept)
     found: list[Row] = []
-    for row in (latest if arguments.kept else cells)(people, problems, arguments.seeds, tries):
-        if found and row["who"] != found[-1]["who"]:
-            _said(found)
-        found.append(row)
-    _said(found)
+    for own in cells(tries, people, problems, arguments.seeds, most):
+        seconds = sum(row["seconds"] for row in own)
+        print(f"  {own[0]['who']}: {sum(r['solved'] > 0 for r in own)} of {len(own)}, {seconds:.0f} s", flush=True)
+        found += own
     rows, sorts = standings(found, people), by_problem(found, problems, people)
     bars = judge(rows, people, arguments.seeds)
-    bars += [] if arguments.only else [twins(problems)]
+    bars += [] if arguments.only or arguments.kept else [twins(tries, problems)]
     missing = [who.name for who in people if who.name not in {row["update"] for row in rows}]
     measure.table(sorts)
-    measure.table(rows, f"{len(problems)} problems, {arguments.seeds} seeds, up to {tries} tries")
+    measure.table(rows, f"{len(problems)} problems, {arguments.seeds} seeds, up to {most} tries")
     measure.table(bars)
     partial = arguments.quick or bool(arguments.only or arguments.problem)
     payload = {"claim": measure.first_line(__doc__), "bars": bars, "rows": rows, "problems": sorts, "missing": missing}
     payload["cells"] = _compact(found)
     measure.write("traps", payload, quick=partial)
-
-
-def _said(found: Sequence[Row]) -> None:
-    own = [row for row in found if row["who"] == found[-1]["who"]]
-    seconds = sum(row["seconds"] for row in own)
-    print(f"  {own[0]['who']}: {sum(r['solved'] > 0 for r in own)} of {len(own)}, {seconds:.0f} s", flush=True)
 
 
 def _compact(found: Sequence[Row]) -> dict[str, dict[str, str]]:

@@ -100,7 +100,7 @@ def test_list_shows_every_plugin_with_its_summary_and_options(out: Callable[...,
             assert f"  {name} " in text
     code, text, _ = out("list", "update")
     assert "--adamw.weight_decay 0.05  pull towards zero, as a share of `lr` a step." in text
-    assert "warmup" not in text
+    assert "\n  warmup " not in text
     code, text, _ = out("list", "--json")
     rows = json.loads(text)["plugins"]
     assert {(r["kind"], r["name"]) for r in rows} == {(kind, name) for kind in KINDS for name in names(kind)}

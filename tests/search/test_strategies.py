@@ -134,7 +134,7 @@ def test_axes_solves_a_sum_in_one_sweep_wherever_its_axes_point():
 def test_the_axes_of_a_rotated_sum_are_found():
     q, shift = turned(5, 2)
     on = terrain(lambda x: ((x - shift) @ q).pow(4).sum(-1) + torch.sin((x - shift) @ q).sum(-1), 5)
-    basis = axes.curved(on, torch.tensor([0.3, 0.8, 0.6, 0.2, 0.55], dtype=F64))
+    basis = axes.curved(on, torch.tensor([[0.3, 0.8, 0.6, 0.2, 0.55], [0.5, 0.4, 0.7, 0.3, 0.6]], dtype=F64))
     overlap = (basis @ q).abs()
     torch.testing.assert_close(overlap.max(1).values, torch.ones(5, dtype=F64), rtol=1e-4, atol=1e-4)
 

@@ -2,7 +2,7 @@
 
     t_i = argmin_t f(x + t d_i),   x <- x + sum_i t_i d_i     where that is lower (a sum over the d_i), else the best t_i by turns
 
-The basis is the coordinates, then the eigenvectors of the Hessian at a random point: for a sum of functions of single
+The basis is the coordinates, then the eigenvectors of a Hessian: for a sum of functions of single
 coordinates, rotated in whatever way, those are its axes, whatever the functions are, and one sweep finds the minimum of all its
 valleys. Elsewhere it is a search along lines that leaves a valley through its walls (Loshchilov, Schoenauer, Sebag, "Adaptive
 coordinate descent", GECCO 2011, has the idea with the covariance of CMA-ES in place of the Hessian). For functions that take
@@ -47,11 +47,14 @@ class Axes:
         basis = torch.eye(n, dtype=torch.float64)
         if round % 2 and n > 1:
             yield terrain.least
-            basis = curved(terrain, draws.uniform(n))
+            near = terrain.best + torch.tensor([[0.03], [0.1]], dtype=torch.float64) * draws.normal(2, n)
+            basis = curved(terrain, torch.cat([near, draws.uniform(2, n)]))
             yield terrain.least
         x = terrain.best if pair % 3 < 2 else draws.uniform(n)
-        value = float(terrain.values(x[None])[0])
-        for _ in range(self.sweeps if round else min(self.sweeps, 2)):  # the coordinates need one, if they are the axes
+        if round % 2 and pair % 3 == 0:
+            x = torch.full((n,), 0.5, dtype=torch.float64)  # from the middle, lines that are aslant are longest
+        value, turned = float(terrain.values(x[None])[0]), False  # turned: to the best point, once
+        for _ in range(self.sweeps):
             before = value
             ends, falls = self._scan(terrain, x, value, basis, m, draws.uniform(n))
             yield value
@@ -60,7 +63,12 @@ class Axes:
             if float(values[0]) < value:
                 x, value = places[0], float(values[0])
             yield value
-            if not value < before - 1e-9 * max(abs(before), 1e-3):
+            if value > terrain.least:
+                x, value, before = terrain.best, terrain.least, max(before, value)
+                if turned:
+                    return
+                turned = True
+            elif not value < before - 1e-9 * max(abs(before), 1e-3):
                 return
 
     @staticmethod
@@ -126,16 +134,23 @@ def chord(x: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     return back.clamp_max(0.0), forth.clamp_min(0.0)
 
 
-def curved(terrain: Terrain, x: Tensor) -> Tensor:
-    """Eigenvectors of the Hessian at x, from differences of gradients: (n, n), a row each. In real, not unit, coordinates."""
+def curved(terrain: Terrain, points: Tensor) -> Tensor:
+    """Eigenvectors of a Hessian, from differences of gradients: (n, n), a row each, orthogonal in real coordinates.
+
+    Of the Hessians at these points (p, n) the one whose eigenvalues lie furthest apart: equal ones have no directions of their own.
+    """
     n, h = terrain.n, 1e-5
-    x = x.clamp(0.01, 0.99)
-    rows = torch.cat([x + h * torch.eye(n, dtype=torch.float64), x - h * torch.eye(n, dtype=torch.float64)])
-    _, g = terrain.gradients(rows)
+    points = points.clamp(0.01, 0.99)
+    moves = h * torch.cat([torch.eye(n, dtype=torch.float64), -torch.eye(n, dtype=torch.float64)])
+    _, g = terrain.gradients((points[:, None] + moves).reshape(-1, n))
+    g = g.reshape(-1, 2 * n, n)
     scale = terrain.width
-    hessian = (g[:n] - g[n:]) / (2.0 * h) / scale[:, None] / scale[None, :]
-    hessian = 0.5 * (hessian + hessian.T)
-    if not bool(torch.isfinite(hessian).all()):
+    hessians = (g[:, :n] - g[:, n:]) / (2.0 * h) / scale[:, None] / scale[None, :]
+    hessians = 0.5 * (hessians + hessians.mT)
+    hessians = hessians[torch.isfinite(hessians).all(2).all(1)]
+    if hessians.shape[0] == 0:
         return torch.eye(n, dtype=torch.float64)
-    basis = torch.linalg.eigh(hessian).eigenvectors.T / scale
+    values, vectors = torch.linalg.eigh(hessians)
+    apart = values.diff(dim=1).clamp_min(1e-9).log().mean(1) - (values[:, -1] - values[:, 0]).clamp_min(1e-9).log()
+    basis = vectors[int(apart.argmax())].T / scale
     return basis / basis.norm(dim=1, keepdim=True)

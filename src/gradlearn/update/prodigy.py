@@ -57,7 +57,7 @@ class Prodigy(Elementwise):
         weight_decay: pull towards zero, as a share of d lr a step.
         d0: what d begins with, above 0, well below the rate that will be found.
         d_coef: factor on the estimate of d, above 0; 0.5 and 2 often work too.
-        growth: d grows by this factor a step at most, above 1; 1.02 is like a warm-up.
+        growth: d grows by this factor a step at most, above 1; 1.02 is like a warm-up; 0 = no bound.
         bias_correction: correct the means as Adam does; the first steps are then larger.
         safeguard_warmup: keep a warm-up of the rate out of the estimate's denominator.
         freeze: from so many steps on d stays as it is, and a step costs what AdamW's does; 0 = never.
@@ -78,15 +78,15 @@ class Prodigy(Elementwise):
         weight_decay: float = 0.0,
         d0: float = 1e-6,
         d_coef: float = 1.0,
-        growth: float = math.inf,
+        growth: float = 0.0,
         bias_correction: bool = False,
         safeguard_warmup: bool = False,
         freeze: int = 0,
     ) -> None:
-        for option, value, least in (("d0", d0, 0.0), ("d_coef", d_coef, 0.0), ("growth", growth, 1.0)):
+        for option, value, least in (("d0", d0, 0.0), ("d_coef", d_coef, 0.0), ("growth", growth or math.inf, 1.0)):
             if not value > least:
                 raise InputTrouble(f"--prodigy.{option} {value}: must be above {least:g}")
-        self.beta3, self.d0, self.d_coef, self.growth = beta3 if beta3 >= 0.0 else math.sqrt(betas[1]), d0, d_coef, growth
+        self.beta3, self.d0, self.d_coef, self.growth = beta3 if beta3 >= 0.0 else math.sqrt(betas[1]), d0, d_coef, growth or math.inf
         self.bias_correction, self.safeguard, self.freeze = bias_correction, safeguard_warmup, freeze
         found = {"d": d0, "d_max": d0, "numerator": 0.0}
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay} | found)
