@@ -40,7 +40,7 @@ class Axes:
         self.points, self.sweeps = points, sweeps
 
     def __call__(self, terrain: Terrain, round: int) -> Iterator[float]:
-        """One round: one basis, from the best point so far or (every third pair of rounds) from a random one."""
+        """One round: one basis, from the best point so far, a random one or the middle, by turns."""
         draws = terrain.draws("axes", round)
         n, pair = terrain.n, round // 2
         m = self.points * 2 ** min(pair, 4) if terrain.batched else 16
@@ -51,7 +51,7 @@ class Axes:
             basis = curved(terrain, torch.cat([near, draws.uniform(2, n)]))
             yield terrain.least
         x = terrain.best if pair % 3 < 2 else draws.uniform(n)
-        if round % 2 and pair % 3 == 0:
+        if round % 2 and pair % 2 == 0:
             x = torch.full((n,), 0.5, dtype=torch.float64)  # from the middle, lines that are aslant are longest
         value, turned = float(terrain.values(x[None])[0]), False  # turned: to the best point, once
         for _ in range(self.sweeps):
