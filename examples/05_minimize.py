@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from gradlearn.descend import minimize
+from gradlearn import minimize
 
 # the nearest minimum, from a start on a saddle: the gradient vanishes there, and the certificate names the way down
 result = minimize(lambda x: x[0] ** 2 - x[1] ** 2 + x[1] ** 4, torch.zeros(2, dtype=torch.float64))

@@ -14,7 +14,7 @@ import gradlearn
 from gradlearn import find
 
 ROOT = Path(gradlearn.__file__).parent
-PLUGINS = ("batches", "objective", "gradient", "update", "rate", "average", "watch", "remedy")
+PLUGINS = ("batches", "objective", "gradient", "update", "rate", "average", "watch", "remedy", "search")
 SHARED = {"symbols", "chance", "theta", "curvature", "errors"}
 HEAVY = ("torch", "numpy", "rich", "PIL", "pyarrow", "sklearn", "safetensors")
 
@@ -128,7 +128,9 @@ def test_report_never_imports_torch():
 def test_no_import_cycles_at_module_level():
     known = modules()
     graph = {name: {n for n in imports(path, inside=False) if n in known} for name, path in known.items()}
-    doors = {name: {n for n in graph[name] if n.startswith(f"{name}.")} for name in graph}  # a package that hands on its own modules
+    doors = {
+        name: {n for n in graph[name] if n.startswith(f"{name}.")} for name in graph
+    }  # a package that hands on its own modules
     for name in graph:  # a module runs the packages above it first
         inside = {n for door in graph[name] if not name.startswith(f"{door}.") for n in doors[door]}
         graph[name] = (graph[name] - doors[name]) | inside | {p for p in (name.rpartition(".")[0],) if p in known}

@@ -23,10 +23,19 @@ if TYPE_CHECKING:
     from gradlearn.learn import fit as fit
     from gradlearn.learn import load as load
     from gradlearn.learn import train as train
+    from gradlearn.minimum.result import Result as Result
 
-_PLACES = {"fit": "learn", "train": "learn", "load": "learn", "minimize": "descend", "Run": "learn", "Trouble": "errors"}
+_PLACES = {
+    "fit": "learn",
+    "train": "learn",
+    "load": "learn",
+    "minimize": "descend",
+    "Result": "minimum.result",
+    "Run": "learn",
+    "Trouble": "errors",
+}
 
-__all__ = ["fit", "train", "load", "minimize", "Run", "Trouble", "__version__"]
+__all__ = ["fit", "train", "load", "minimize", "Run", "Result", "Trouble", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -186,7 +186,7 @@ def _minimize_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--dim", type=whole, help="how many numbers it takes")
     sub.add_argument("--start", help="numbers with commas, or one for all; default: drawn within the bounds")
-    sub.add_argument("--bounds", help="low,high")
+    sub.add_argument("--bounds", help="low,high; or one pair for each: -5,5;0,1")
     sub.add_argument("--time", help="search for so long: 2s, 1m")
     sub.add_argument("--max-evals", type=whole, help="evaluations at most")
     sub.add_argument("--target", type=float, help="a value at which to stop")

@@ -205,6 +205,6 @@ def check(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int
 
 def minimize(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
     """`gradlearn minimize NAME|MODULE:FUNCTION`."""
-    from gradlearn.minimize_command import minimize as command
+    from gradlearn.minimum.command import minimize as command
 
     return command(options, rest, begun)

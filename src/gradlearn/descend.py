@@ -20,19 +20,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradlearn import function as counting
-from gradlearn import noisy, quasinewton
-from gradlearn.bounds import read_bounds
-from gradlearn.callables import PLAIN, Prepared
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find
-from gradlearn.function import Found, Function, Spent
-from gradlearn.minimized import Result
+from gradlearn.minimum import function as counting
+from gradlearn.minimum import noisy, quasinewton
+from gradlearn.minimum.bounds import read_bounds
+from gradlearn.minimum.callables import PLAIN, Prepared
+from gradlearn.minimum.function import Found, Function, Spent
+from gradlearn.minimum.result import Result
+from gradlearn.minimum.share import Search, box_points
+from gradlearn.minimum.strategies import check, strategies
+from gradlearn.minimum.terrain import Terrain
+from gradlearn.minimum.verdict import certificate_of
 from gradlearn.plan import seconds_of
-from gradlearn.share import Search, box_points
-from gradlearn.strategies import check, strategies
-from gradlearn.terrain import Terrain
-from gradlearn.verdict import certificate_of
 
 SECONDS = 2.0  # of a search with bounds and no budget
 NOISY = 4000  # evaluations of a noisy descent without a budget

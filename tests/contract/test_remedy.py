@@ -18,7 +18,15 @@ ACTIONS = {"skip", "rewind", "turn", "finish", "stop"}
 
 
 def finding(name: str, in_a_row: int = 1, t: int = 9) -> Finding:
-    return Finding(t, name, "alarm", f"step {t}: trouble", "a cause", "what to do", {"in_a_row": in_a_row, "examples": [3, 4], "noise": 4096.0, "batch": 32})
+    return Finding(
+        t,
+        name,
+        "alarm",
+        f"step {t}: trouble",
+        "a cause",
+        "what to do",
+        {"in_a_row": in_a_row, "examples": [3, 4], "noise": 4096.0, "batch": 32},
+    )
 
 
 def history(rewinds: int = 0) -> History:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.curvature.certificate import VERDICTS, Certificate, certify
-from gradlearn.errors import InputTrouble
 from gradlearn.curvature.landscape import function_of
+from gradlearn.errors import InputTrouble
 from gradlearn.symbols import Batch, Losses
 
 Known = tuple[Callable[[Tensor], Tensor], Tensor, str]

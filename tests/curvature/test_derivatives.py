@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.curvature.derivatives import ByValues, Hessian, derivatives_of, plain, slope, value_and_grad
-from gradlearn.errors import InputTrouble
 from gradlearn.curvature.landscape import LossFunction
+from gradlearn.errors import InputTrouble
 from gradlearn.symbols import Batch, Losses
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn import chance
-from gradlearn.errors import InputTrouble
 from gradlearn.curvature.example_grads import ExampleGrads, meets
+from gradlearn.errors import InputTrouble
 from gradlearn.objective.cross_entropy import CrossEntropy
 from gradlearn.symbols import Batch, Losses
 from gradlearn.theta import Theta

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.curvature.derivatives import value_and_grad
-from gradlearn.errors import InputTrouble
 from gradlearn.curvature.landscape import Landscape, LossFunction, directions, function_of, leave, mean_of, reverse, still
+from gradlearn.errors import InputTrouble
 from gradlearn.symbols import Batch, Losses
 from gradlearn.theta import Theta
 

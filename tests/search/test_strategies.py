@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gradlearn.find import names
-from gradlearn.function import Calls, Function, Spent
+from gradlearn.minimum.function import Calls, Function, Spent
+from gradlearn.minimum.terrain import Terrain
 from gradlearn.search import axes, cma, differential, hopping, restarts, smoothing
-from gradlearn.terrain import Terrain
 
 F64 = torch.float64
 STRATEGIES = {

@@ -13,7 +13,18 @@ from gradlearn.curvature.certificate import VERDICTS, Certificate, certify
 from gradlearn.curvature.derivatives import Hessian, slope, value_and_grad
 from gradlearn.curvature.example_grads import ExampleGrads
 from gradlearn.curvature.lanczos import Ritz, lanczos
-from gradlearn.curvature.landscape import Landscape, LossFunction, depending, directions, function_of, leave, mean_of, reverse, still, told
+from gradlearn.curvature.landscape import (
+    Landscape,
+    LossFunction,
+    depending,
+    directions,
+    function_of,
+    leave,
+    mean_of,
+    reverse,
+    still,
+    told,
+)
 
 __all__ = [
     "certify",

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from gradlearn.curvature.derivatives import ByValues, Function, Hessian, derivatives_of
-from gradlearn.errors import InputTrouble
 from gradlearn.curvature.lanczos import lanczos
 from gradlearn.curvature.surroundings import Surroundings
+from gradlearn.errors import InputTrouble
 
 VERDICTS = ("minimum", "saddle", "plateau", "not converged", "unbounded")
 

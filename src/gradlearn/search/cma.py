@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from gradlearn.terrain import Terrain
+    from gradlearn.minimum.terrain import Terrain
 
 __all__ = ["CMA"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from gradlearn.terrain import Draws, Terrain
+    from gradlearn.minimum.terrain import Draws, Terrain
 
 __all__ = ["Hopping"]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gradlearn.terrain import Terrain
+    from gradlearn.minimum.terrain import Terrain
 
 __all__ = ["Restarts"]
 

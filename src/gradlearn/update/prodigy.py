@@ -86,7 +86,12 @@ class Prodigy(Elementwise):
         for option, value, least in (("d0", d0, 0.0), ("d_coef", d_coef, 0.0), ("growth", growth or math.inf, 1.0)):
             if not value > least:
                 raise InputTrouble(f"--prodigy.{option} {value}: must be above {least:g}")
-        self.beta3, self.d0, self.d_coef, self.growth = beta3 if beta3 >= 0.0 else math.sqrt(betas[1]), d0, d_coef, growth or math.inf
+        self.beta3, self.d0, self.d_coef, self.growth = (
+            beta3 if beta3 >= 0.0 else math.sqrt(betas[1]),
+            d0,
+            d_coef,
+            growth or math.inf,
+        )
         self.bias_correction, self.safeguard, self.freeze = bias_correction, safeguard_warmup, freeze
         found = {"d": d0, "d_max": d0, "numerator": 0.0}
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay} | found)

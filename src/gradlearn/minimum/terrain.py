@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradlearn import chance, flock
-from gradlearn.function import Function
+from gradlearn import chance
+from gradlearn.minimum import flock
+from gradlearn.minimum.function import Function
 
 WIDE = 10.0  # of a side without bounds, relative to the start
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from gradlearn.report import scale, words
 
 if TYPE_CHECKING:
-    from gradlearn.minimized import Result
+    from gradlearn.minimum.result import Result
 
 SIDE, LEFT, TOP, RIGHT, BOTTOM = 480, 64, 52, 24, 78
 GRID, BANDS, POINTS = 97, 12, 400  # grid points a side; levels; points of a curve at most

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradlearn.function import Function
-from gradlearn.linesearch import ENOUGH, ROUNDING, Point, wolfe
+from gradlearn.minimum.function import Function
+from gradlearn.minimum.linesearch import ENOUGH, ROUNDING, Point, wolfe
 
 PAIRS = 30
 FAR = 1e15  # a point beyond has left every box

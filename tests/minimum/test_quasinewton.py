@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from gradlearn import quasinewton
-from gradlearn.function import Calls, Function
+from gradlearn.minimum import quasinewton
+from gradlearn.minimum.function import Calls, Function
 
 F64 = torch.float64
 

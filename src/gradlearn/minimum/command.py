@@ -59,7 +59,7 @@ def minimize(options: argparse.Namespace, rest: Sequence[str], begun: float) -> 
 
 def _asked(options: argparse.Namespace) -> Asked:
     if ":" not in options.function:
-        from gradlearn.problems import named
+        from gradlearn.minimum.problems import named
 
         found, n = named(options.function, options.dim)
         bounds = _bounds(options.bounds, n) or (found.low, found.high)
@@ -119,8 +119,8 @@ def _start(options: argparse.Namespace, asked: Asked) -> Any:
     import torch
 
     from gradlearn import chance
-    from gradlearn.bounds import sides
-    from gradlearn.structure import Structure
+    from gradlearn.minimum.bounds import sides
+    from gradlearn.minimum.structure import Structure
 
     n = asked.n
     if options.start is not None:
@@ -143,7 +143,7 @@ def _start(options: argparse.Namespace, asked: Asked) -> Any:
 def _picture(path: Path, asked: Asked, result: Any) -> str:
     import torch
 
-    from gradlearn.picture import draw
+    from gradlearn.minimum.picture import draw
 
     def values(rows: Any) -> Any:
         if ":" not in asked.title:
@@ -165,8 +165,8 @@ def _frame(asked: Asked, result: Any) -> tuple[list[float], list[float]]:
     """What a map shows: the bounds where they are finite, else the path and some room."""
     import torch
 
-    from gradlearn.bounds import sides
-    from gradlearn.structure import Structure
+    from gradlearn.minimum.bounds import sides
+    from gradlearn.minimum.structure import Structure
 
     if result.path is None:
         return [0.0, 0.0], [1.0, 1.0]

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import torch
 
-from gradlearn import function as counting
-from gradlearn import quasinewton
-from gradlearn.function import Function
-from gradlearn.terrain import Strategy, Terrain
+from gradlearn.minimum import function as counting
+from gradlearn.minimum import quasinewton
+from gradlearn.minimum.function import Function
+from gradlearn.minimum.terrain import Strategy, Terrain
 
 OPENING = 0.2  # share of the budget that the first rounds of a strategy may take before the others begin
 POLISH = 0.35  # share of the budget that careful descents from the best point may take

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradlearn.callables import PLAIN, Prepared, _takes_argument, scalar
-from gradlearn.function import Function
-from gradlearn.structure import Structure
+from gradlearn.minimum.callables import PLAIN, Prepared, _takes_argument, scalar
+from gradlearn.minimum.function import Function
+from gradlearn.minimum.structure import Structure
 
 DENSE = 256  # coordinates up to which the whole spectrum is computed
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import gradlearn.search  # noqa: F401  # makes "search" a kind of plug-in
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import describe, names
 from gradlearn.plan import is_number

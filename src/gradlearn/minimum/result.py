@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gradlearn.function import Found
+from gradlearn.minimum.function import Found
 from gradlearn.report.words import count, listing, number, percent, plural
 
 

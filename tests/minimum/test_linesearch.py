@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gradlearn.linesearch import ENOUGH, FLAT, Point, wolfe
+from gradlearn.minimum.linesearch import ENOUGH, FLAT, Point, wolfe
 
 NONE = torch.zeros(0)
 

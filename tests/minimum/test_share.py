@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from gradlearn.function import Calls, Function, Spent
-from gradlearn.share import Search
-from gradlearn.terrain import Terrain
+from gradlearn.minimum.function import Calls, Function, Spent
+from gradlearn.minimum.share import Search
+from gradlearn.minimum.terrain import Terrain
 
 F64 = torch.float64
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from gradlearn import flock
-from gradlearn.function import Calls, Function, Spent
+from gradlearn.minimum import flock
+from gradlearn.minimum.function import Calls, Function, Spent
 
 F64 = torch.float64
 

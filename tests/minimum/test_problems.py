@@ -11,9 +11,9 @@ import torch
 
 from gradlearn.descend import minimize
 from gradlearn.errors import InputTrouble
-from gradlearn.minimize_command import minimize as command
-from gradlearn.picture import draw
-from gradlearn.problems import PROBLEMS, named
+from gradlearn.minimum.command import minimize as command
+from gradlearn.minimum.picture import draw
+from gradlearn.minimum.problems import PROBLEMS, named
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

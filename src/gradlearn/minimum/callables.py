@@ -21,8 +21,8 @@ from torch import Tensor
 
 from gradlearn import chance
 from gradlearn.errors import InputTrouble, printable
-from gradlearn.function import Calls
-from gradlearn.structure import Make, Structure, as_array, as_float64, as_given
+from gradlearn.minimum.function import Calls
+from gradlearn.minimum.structure import Make, Structure, as_array, as_float64, as_given
 
 PLAIN: dict[str, Make] = {"double": as_float64, "given": as_given, "array": as_array}
 SAME = 1e-9  # relative difference up to which two ways of computing a value are the same

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from gradlearn import chance
-from gradlearn import function as counting
-from gradlearn.function import Function, Spent
+from gradlearn.minimum import function as counting
+from gradlearn.minimum.function import Function, Spent
 
 SIZES = (0.3, 0.03, 0.003)  # first steps, relative to the start or the box
 JUDGE = 16  # repeated values that tell two points apart

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble
-from gradlearn.structure import Structure
+from gradlearn.minimum.structure import Structure
 
 SAY = "give (low, high), or one such pair for each coordinate"
 

@@ -14,8 +14,8 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from gradlearn.function import Function
-from gradlearn.linesearch import ENOUGH
+from gradlearn.minimum.function import Function
+from gradlearn.minimum.linesearch import ENOUGH
 
 PAIRS = 8
 
