@@ -2,7 +2,8 @@
 
     python docs/figures.py [--check]        --check changes nothing, and fails where a table is not what the results say
 
-A table stands between `<!-- figures: bars -->` (or: `details`) and `<!-- end -->`.
+A table stands between `<!-- figures: bars -->` (or: `details`, `traps`: the rows of one result, `traps.problems`: another list of
+it) and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
-PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(^<!-- end -->$)", re.MULTILINE | re.DOTALL)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "traps.md")
+PLACE = re.compile(r"(<!-- figures: ([\w.]+) -->\n).*?(^<!-- end -->$)", re.MULTILINE | re.DOTALL)
 MOST = 40  # rows of a table; longer ones stay in the JSON file
 
 Result = Mapping[str, Any]
@@ -71,6 +72,13 @@ def section(one: Result) -> str:
     return "\n".join(parts)
 
 
+def one(found: Sequence[Result], place: str) -> str:
+    """One list of one result: "traps" its rows, "traps.problems" another."""
+    name, _, part = place.partition(".")
+    result = next((r for r in found if r["name"] == name), None)
+    return f"No result is on record yet; `make bench-{name}` writes it.\n" if result is None else table(result[part or "rows"])
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as a Markdown table; numbers to four significant digits, on the right."""
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -93,7 +101,11 @@ def _cell(value: object) -> str:
 def filled(page: str, found: Sequence[Result]) -> str:
     """The page with its tables as the results have them."""
     makers = {"bars": bars, "details": details}
-    return PLACE.sub(lambda place: f"{place[1]}\n{makers[place[2]](found)}\n{place[3]}", page)
+
+    def made(place: str) -> str:
+        return makers[place](found) if place in makers else one(found, place)
+
+    return PLACE.sub(lambda place: f"{place[1]}\n{made(place[2])}\n{place[3]}", page)
 
 
 def main() -> None:
