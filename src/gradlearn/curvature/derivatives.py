@@ -68,6 +68,14 @@ def value_and_grad(function: Function, x: Tensor, *, graph: bool = False) -> tup
     return (value, grad) if graph else (value.detach(), grad.detach())
 
 
+FEW = 64  # products up to which one by one is as quick as all at once
+
+
+def _seeded(g: Tensor, q: Tensor, v: Tensor) -> Tensor:
+    """d <g, v> / d q: (n,)."""
+    return torch.autograd.grad(torch.dot(g, v), q, retain_graph=True, materialize_grads=True)[0]
+
+
 class Hessian:
     """The Hessian of a function at a point, known by its products with vectors.
 
@@ -124,7 +132,11 @@ class Hessian:
                 q, g = graph[0]
                 if not g.requires_grad:  # a function without curvature
                     return torch.zeros_like(v)
-                (out,) = torch.autograd.grad(g, q, v, retain_graph=True, is_grads_batched=batched, materialize_grads=True)
+                if batched and len(v) > FEW:
+                    (out,) = torch.autograd.grad(g, q, v, retain_graph=True, is_grads_batched=True, materialize_grads=True)
+                else:  # a seed would be the same, and imports a second of symbolic algebra first
+                    out = torch.stack([_seeded(g, q, row) for row in (v if batched else v[None])])
+                    out = out if batched else out[0]
             return out.detach()
 
         return product

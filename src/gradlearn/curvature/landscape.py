@@ -105,7 +105,7 @@ def reverse(objective: Objective, theta: Theta, batch: Batch) -> Estimate:
         chance.reseed(batch.draw)
         losses = depending(objective(batch))
         count = losses.count.double().sum().item() or math.nan
-        losses.total.backward(torch.full_like(losses.total, 1.0 / count))
+        torch.dot(losses.total, torch.full_like(losses.total, 1.0 / count)).backward()
     theta.gather()
     total = losses.total.detach()
     return told(theta, batch, total.double().sum().item() / count, total)

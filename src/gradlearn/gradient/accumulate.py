@@ -51,7 +51,7 @@ class Accumulate:
             for k, piece in enumerate(batch.pieces(self.part or self._fitting(objective, theta, batch))):
                 chance.reseed(batch.draw, k)
                 losses = depending(objective(piece))
-                losses.total.backward(torch.ones_like(losses.total))
+                losses.total.sum().backward()
                 totals.append(losses.total.detach())
                 total += totals[-1].double().sum().item()
                 count += losses.count.double().sum().item()

@@ -83,4 +83,4 @@ class Backprop:
         if seed.shape != total.shape or value != weight or seed.dtype != total.dtype or seed.device != total.device:
             seed = torch.full_like(total, weight, requires_grad=False)
             self._seed = (seed, weight)
-        total.backward(seed)
+        torch.dot(total, seed).backward()  # total.backward(seed) is the same, and imports a second of symbolic algebra first

@@ -53,7 +53,7 @@ class ScoreFunction:
             weights = self._advantage(total.detach()) / count
             torch.autograd.backward([losses.logp], [weights.to(losses.logp)], retain_graph=total.requires_grad)
             if total.requires_grad:
-                total.backward(torch.full_like(total, 1.0 / count))
+                torch.dot(total, torch.full_like(total, 1.0 / count)).backward()
         theta.gather()
         return told(theta, batch, total.detach().double().sum().item() / count, total.detach())
 
