@@ -194,6 +194,7 @@ for name in {find.names("update")!r}:
 import gradlearn
 gradlearn.fit(torch.nn.Linear(3, 2), (torch.ones(60, 3), torch.arange(60) % 2), steps=3)
 assert "torch._dynamo" not in sys.modules, "fit"
+assert "sympy" not in sys.modules, "fit"
 print("fine")
 """
     assert python(code).strip() == "fine"
