@@ -21,6 +21,9 @@ from gradlearn.theta import Theta
 
 __all__ = ["Backprop"]
 
+# total.backward(seed) ends here too, after 30 us of checks and, the first time, a second of importing symbolic algebra
+_engine = torch.autograd.Variable._execution_engine
+
 
 class Backprop:
     """Reverse-mode gradient of one batch.
@@ -83,4 +86,4 @@ class Backprop:
         if seed.shape != total.shape or value != weight or seed.dtype != total.dtype or seed.device != total.device:
             seed = torch.full_like(total, weight, requires_grad=False)
             self._seed = (seed, weight)
-        torch.dot(total, seed).backward()  # total.backward(seed) is the same, and imports a second of symbolic algebra first
+        _engine.run_backward((total,), (seed,), False, False, (), allow_unreachable=True, accumulate_grad=True)
