@@ -2,10 +2,10 @@
 
 Same model, batch, memory format and fused AdamW for all, every contender in a warm process of its own
 (`contenders.py`), one thread, pinned to one core, called in turn. Two readings of ours against the hand-written loop,
-both medians over pairs: a whole fit, set-up and last save included; and a step alone, from the difference of a fit of
-2E and a fit of E epochs. A pair is run as raw, ours, ours, raw or the other way round, so that a drift of the machine
-falls on both. Peers (Lightning minimal, skorch without callbacks, Keras 3 on torch) run the fit of E epochs in some of
-the rounds.
+both medians over pairs of neighbours in time: a step alone, from a fit of one epoch less a fit of one step, with the
+epoch run as raw, ours, ours, raw or the other way round, so that a drift of the machine falls on both; and a whole
+fit of several epochs, set-up and last save included, which the peers (Lightning minimal, skorch without callbacks,
+Keras 3 on torch) run too in some of the rounds.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from measure import ROOT, Row
 LIMIT = {"mlp": 1.05, "cnn": 1.03}
 SHAPE = {"mlp": "32-64-64-10, 20,480 rows, batch 32", "cnn": "conv 16 - conv 32 - 64 - 10, 4,992 of 28x28, batch 128"}
 EPOCHS = {"mlp": 4, "cnn": 2}
-PAIRS = {"mlp": 11, "cnn": 9}
+PAIRS = {"mlp": 41, "cnn": 21}
 PEERS = ("raw_read", "lightning", "skorch", "keras")
-NAMES = {"raw": "hand-written loop", "raw_read": "hand-written loop, loss read", "ours": "ours, whole fit"}
+NAMES = {"raw": "hand-written loop", "raw_read": "hand-written loop, loss read"}
 PEER_PYTHON = ROOT / ".peers" / "torch" / "bin" / "python"
 
 
 class Reading(NamedTuple):
-    """What one contender did in one round: seconds for fits of E and (raw and ours only) 2E epochs."""
+    """What one contender did in one round: seconds of a step alone (raw and ours) and of a whole fit (in some rounds)."""
 
-    short: float
-    long: float | None
-    accuracy: float  # after the short one
+    step: float | None
+    whole: float | None
+    accuracy: float  # after the longer of the two
 
 
 class Plan(NamedTuple):
@@ -81,69 +81,74 @@ class Contender:
 
 
 def rounds(pool: dict[str, Contender], plan: Plan) -> list[dict[str, Reading]]:
-    """Rounds of raw and ours (E and 2E epochs, order turned each round); peers in the first few of them."""
-    problem, epochs = plan.problem, plan.epochs
+    """Rounds of raw and ours (one epoch, order turned each round); whole fits, the peers' too, in the first few of them."""
     for contender in pool.values():  # warm: imports, kernels, caches
-        contender.fit(problem, 1, plan.quick)
+        contender.fit(plan.problem, 1, plan.quick)
     found = []
     for i in range(plan.pairs):
-        first, second = ("raw", "ours") if i % 2 == 0 else ("ours", "raw")
-        order = [(first, epochs), (second, epochs), (second, 2 * epochs), (first, 2 * epochs)]
-        got = {(name, n): pool[name].fit(problem, n, plan.quick) for name, n in order if name in pool}
-        row = {}
-        for name in ("raw", "ours"):
-            if name in pool:
-                short, long = got[name, epochs], got[name, 2 * epochs]
-                row[name] = Reading(short["seconds"], long["seconds"], short["accuracy"])
-        for name in PEERS if i < plan.peer_rounds else ():
-            if name in pool:
-                answer = pool[name].fit(problem, epochs, plan.quick)
-                row[name] = Reading(answer["seconds"], None, answer["accuracy"])
+        row = {name: Reading(*reading) for name, reading in _steps(pool, plan, i).items()}
+        if i < plan.peer_rounds:
+            order = list(pool) if i % 2 == 0 else ["ours", "raw", *(name for name in pool if name in PEERS)]
+            for name in (name for name in order if name in pool):
+                answer = pool[name].fit(plan.problem, plan.epochs, plan.quick)
+                step = row[name].step if name in row else None
+                row[name] = Reading(step, answer["seconds"], answer["accuracy"])
         found.append(row)
-        print(
-            f"  {problem} {i + 1}/{plan.pairs}: " + ", ".join(f"{k} {v.short:.2f} s" for k, v in row.items()),
-            flush=True,
-        )
+        said = [f"{k} {v.step * 1e6:.0f} us" for k, v in row.items() if v.step]
+        said += [f"{k} {v.whole:.2f} s" for k, v in row.items() if v.whole]
+        print(f"  {plan.problem} {i + 1}/{plan.pairs}: {', '.join(said)}", flush=True)
+    return found
+
+
+def _steps(pool: dict[str, Contender], plan: Plan, i: int) -> dict[str, tuple[float, None, float]]:
+    """Seconds of a step alone, nothing of a whole fit, and the accuracy after an epoch."""
+    names = [name for name in (("raw", "ours") if i % 2 == 0 else ("ours", "raw")) if name in pool]
+    bare = {name: pool[name].fit(plan.problem, 0, plan.quick)["seconds"] for name in names}
+    got = [(name, pool[name].fit(plan.problem, 1, plan.quick)) for name in [*names, *reversed(names)]]
+    found = {}
+    for name in names:
+        mine = [answer for other, answer in got if other == name]
+        seconds = statistics.mean(answer["seconds"] for answer in mine) - bare[name]
+        found[name] = (seconds / (mine[0]["steps"] - 1), None, mine[0]["accuracy"])
     return found
 
 
 def ratios(found: list[dict[str, Reading]], name: str, reference: str) -> list[float]:
-    """Whole fit of E epochs: `name` over `reference`, round by round, where both ran."""
-    return [row[name].short / row[reference].short for row in found if name in row and reference in row]
-
-
-def alone(found: list[dict[str, Reading]], name: str) -> list[float]:
-    """Steps without set-up, seconds, round by round: what E more epochs cost."""
-    readings = [row[name] for row in found if name in row]
-    return [reading.long - reading.short for reading in readings if reading.long is not None]
+    """Whole fit: `name` over `reference`, round by round, where both ran."""
+    pairs = [(row[name].whole, row[reference].whole) for row in found if name in row and reference in row]
+    return [mine / theirs for mine, theirs in pairs if mine and theirs]
 
 
 def step_ratios(found: list[dict[str, Reading]]) -> list[float]:
     """A step alone, ours over raw, round by round."""
-    return [mine / theirs for mine, theirs in zip(alone(found, "ours"), alone(found, "raw"), strict=True)]
+    pairs = [(row["ours"].step, row["raw"].step) for row in found if "ours" in row and "raw" in row]
+    return [mine / theirs for mine, theirs in pairs if mine and theirs]
 
 
 def summarise(problem: str, found: list[dict[str, Reading]], steps: int) -> list[Row]:
-    """One row a contender."""
+    """One row a contender for whole fits of so many steps, two for steps alone."""
     rows = []
+    for name in ("raw", "ours"):
+        alone = [row[name].step for row in found if name in row]
+        accuracy = statistics.median(row[name].accuracy for row in found if name in row) if alone else 0.0
+        ratio = step_ratios(found) if name == "ours" else [1.0] * len(alone)
+        if alone and ratio:
+            rows.append(_row(problem, f"{NAMES.get(name, name)}, a step alone", [s for s in alone if s], ratio, accuracy))
     for name in ("raw", "ours", *PEERS):
-        readings = [row[name] for row in found if name in row]
-        if not readings:
-            continue
-        seconds = [reading.short for reading in readings]
-        accuracy = statistics.median(reading.accuracy for reading in readings)
-        rows.append(_row(problem, NAMES.get(name, name), seconds, ratios(found, name, "raw"), steps, accuracy))
-        if name == "ours":
-            rows.append(_row(problem, "ours, a step alone", alone(found, name), step_ratios(found), steps, accuracy))
+        readings = [row[name] for row in found if name in row and row[name].whole]
+        if readings:
+            accuracy = statistics.median(reading.accuracy for reading in readings)
+            seconds = [reading.whole / steps for reading in readings if reading.whole]
+            rows.append(_row(problem, f"{NAMES.get(name, name)}, whole fit", seconds, ratios(found, name, "raw"), accuracy))
     return rows
 
 
-def _row(problem: str, name: str, seconds: list[float], ratio: list[float], steps: int, accuracy: float) -> Row:
+def _row(problem: str, name: str, seconds: list[float], ratio: list[float], accuracy: float) -> Row:
     low, high = min(ratio), max(ratio)
     return {
         "problem": problem,
         "contender": name,
-        "us_step": round(statistics.median(seconds) / steps * 1e6, 1),
+        "us_step": round(statistics.median(seconds) * 1e6, 1),
         "ratio": round(statistics.median(ratio), 4),
         "low": round(low, 4),
         "high": round(high, 4),
@@ -180,8 +185,8 @@ def main() -> None:
     parser = measure.options(__doc__)
     parser.add_argument("--only", default="", help="contenders beside the hand-written loop, comma-separated")
     parser.add_argument("--problem", choices=tuple(LIMIT), action="append", help="default: both")
-    parser.add_argument("--pairs", type=int, default=0, help="pairs of raw and ours (default 11 for mlp, 9 for cnn)")
-    parser.add_argument("--peer-rounds", type=int, default=5, help="rounds in which the peers run too (default 5)")
+    parser.add_argument("--pairs", type=int, default=0, help="pairs of raw and ours (default 41 for mlp, 21 for cnn)")
+    parser.add_argument("--peer-rounds", type=int, default=7, help="rounds with whole fits, the peers' too (default 7)")
     arguments = parser.parse_args()
     rows: list[Row] = []
     bars: list[Row] = []
@@ -191,7 +196,7 @@ def main() -> None:
         try:
             for problem in arguments.problem or LIMIT:
                 quick = arguments.quick
-                epochs, pairs = (1, 2) if quick else (EPOCHS[problem], arguments.pairs or PAIRS[problem])
+                epochs, pairs = (2, 2) if quick else (EPOCHS[problem], arguments.pairs or PAIRS[problem])
                 found = rounds(pool, Plan(problem, epochs, pairs, 1 if quick else arguments.peer_rounds, quick))
                 steps = pool["raw"].fit(problem, epochs, quick)["steps"]
                 rows += summarise(problem, found, steps)
@@ -200,7 +205,7 @@ def main() -> None:
         finally:
             for contender in pool.values():
                 contender.close()
-    measure.table(rows, "step time; ratio: whole fit over the hand-written loop's of the same round, median and range")
+    measure.table(rows, "step time; ratio: over the hand-written loop's of the same round, median and range")
     measure.table(bars)
     partial = arguments.quick or bool(arguments.only or arguments.problem)
     payload = {"claim": measure.first_line(__doc__), "shapes": SHAPE, "epochs": EPOCHS, "bars": bars, "rows": rows}
