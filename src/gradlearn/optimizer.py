@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gradlearn.symbols import Estimate
 
 _layout = attrgetter("layout")
+_enable = torch._C._set_grad_enabled  # pyright: ignore[reportPrivateImportUsage]
 _dense = torch.ops.aten.is_non_overlapping_and_dense
 
 
@@ -88,14 +89,18 @@ class Light(Optimizer):
         """u, and theta <- theta - lr * u, for every parameter with a `.grad`: torch's own step, undecorated."""
         _plain_step(type(self))(self, None)
 
-    @torch.no_grad()
     def bare_step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step without looking for hooks."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.update()
+        mode = torch.is_grad_enabled()
+        _enable(False)  # torch.no_grad() less 8 us
+        try:
+            self.update()
+        finally:
+            _enable(mode)
         return loss
 
     def _any_step(self, closure: Callable[[], float] | None = None) -> float | None:

@@ -55,9 +55,10 @@ class Theta:
     def zero(self) -> None:
         """g <- 0, and every parameter's `.grad` is its view again."""
         self.bind()
-        for param, grad in [*self._watched, *self._handed]:
-            if param.grad is not grad:
-                param.grad = grad
+        for pairs in (self._watched, self._handed):
+            for param, grad in pairs:
+                if param.grad is not grad:
+                    param.grad = grad
         for block in self.blocks:
             block.grad.zero_()
         self._versions = [grad._version for _, grad in self._watched]

@@ -118,17 +118,17 @@ class AdamW(Light, torch.optim.AdamW):
         peak = group.get("initial_lr", self.defaults["lr"])
         return group["weight_decay"] * (group["lr"] / peak if self.decay == "corrected" and peak > 0.0 else 1.0)
 
-    def _moving(self) -> list[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-        """For each group the parameters that have a gradient, with their state; a step of theirs is counted."""
-        moving = [self.moving(group) for group in self.param_groups]
-        found = [(params, [self.state[p] or self._begin(p) for p in params]) for params in moving]  # a group may have come later
-        for _, own in found:
-            for state in own:
-                state["step"].add_(_ONE)  # a Python 1 would be made into a tensor each time, in three times the time
-        return found
+    def _moving(self, group: dict[str, Any]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        """The parameters of a group that have a gradient, with their state; a step of theirs is counted."""
+        params = self.moving(group)
+        own = [self.state[p] or self._begin(p) for p in params]  # a group may have come later
+        for state in own:
+            state["step"].add_(_ONE)  # a Python 1 would be made into a tensor each time, in three times the time
+        return params, own
 
     def _fused(self) -> None:
-        for group, (params, own) in zip(self.param_groups, self._moving(), strict=True):
+        for group in self.param_groups:
+            params, own = self._moving(group)
             if not params:
                 continue
             torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
@@ -148,7 +148,8 @@ class AdamW(Light, torch.optim.AdamW):
             )
 
     def _by_options(self) -> None:
-        for index, (group, (params, own)) in enumerate(zip(self.param_groups, self._moving(), strict=True)):
+        for index, group in enumerate(self.param_groups):
+            params, own = self._moving(group)
             steps = torch.stack([s["step"] for s in own]).tolist() if own else []
             for t in set(steps):  # tensors that missed steps have biases of their own
                 some = [(p, s) for p, s, n in zip(params, own, steps, strict=True) if n == t]
