@@ -115,9 +115,13 @@ import os, sys, time
 from pathlib import Path
 from gradlearn.record import folder
 with folder.lock(Path(sys.argv[1])):
+    up, say = os.pipe()
     child = os.fork() if sys.argv[2] == "fork" else 1
     if child == 0:
+        os.write(say, b".")  # it runs, and has let go of what it inherited
         time.sleep(60)
+    if child > 1:
+        os.read(up, 1)
     print(child, flush=True)
     time.sleep(60)
 """
