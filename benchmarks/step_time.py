@@ -1,11 +1,11 @@
 """Claim: a step of ours, with run folder, log, checks and remedies on, costs what a hand-written loop's step costs.
 
 Same model, batch, memory format and fused AdamW for all, every contender in a warm process of its own
-(`contenders.py`), one thread, pinned to one core, called in turn. Two readings of ours against the hand-written loop,
-both medians over pairs of neighbours in time: a step alone, from a fit of one epoch less a fit of one step, with the
-epoch run as raw, ours, ours, raw or the other way round, so that a drift of the machine falls on both; and a whole
-fit of several epochs, set-up and last save included, which the peers (Lightning minimal, skorch without callbacks,
-Keras 3 on torch) run too in some of the rounds.
+(`contenders.py`), one thread, pinned to one core, called in turn. A step alone is a fit of one epoch less a fit of one
+step; the epoch is run there and back again (raw, ours, ours, raw) and the next round the other way round, so that a
+drift of the machine falls on all; ratios are medians over rounds. Peers (Lightning minimal, skorch without callbacks,
+Keras 3 on torch) take part in some of the rounds. In those raw and ours also run a whole fit of several epochs, set-up
+and last save included.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ PEER_PYTHON = ROOT / ".peers" / "torch" / "bin" / "python"
 
 
 class Reading(NamedTuple):
-    """What one contender did in one round: seconds of a step alone (raw and ours) and of a whole fit (in some rounds)."""
+    """What one contender did in one round: seconds of a step alone and (raw and ours, in some) of a whole fit."""
 
-    step: float | None
+    step: float
     whole: float | None
     accuracy: float  # after the longer of the two
 
@@ -81,65 +81,53 @@ class Contender:
 
 
 def rounds(pool: dict[str, Contender], plan: Plan) -> list[dict[str, Reading]]:
-    """Rounds of raw and ours (one epoch, order turned each round); whole fits, the peers' too, in the first few of them."""
+    """Rounds of raw and ours; in the first few of them the peers take part, and raw and ours run whole fits as well."""
     for contender in pool.values():  # warm: imports, kernels, caches
         contender.fit(plan.problem, 1, plan.quick)
     found = []
     for i in range(plan.pairs):
-        row = {name: Reading(*reading) for name, reading in _steps(pool, plan, i).items()}
-        if i < plan.peer_rounds:
-            order = list(pool) if i % 2 == 0 else ["ours", "raw", *(name for name in pool if name in PEERS)]
-            for name in (name for name in order if name in pool):
-                answer = pool[name].fit(plan.problem, plan.epochs, plan.quick)
-                step = row[name].step if name in row else None
-                row[name] = Reading(step, answer["seconds"], answer["accuracy"])
+        full = i < plan.peer_rounds
+        names = [name for name in pool if full or name not in PEERS]
+        row = steps_of(pool, plan, names if i % 2 == 0 else names[::-1])
+        for name in (name for name in names if full and name not in PEERS):
+            answer = pool[name].fit(plan.problem, plan.epochs, plan.quick)
+            row[name] = Reading(row[name].step, answer["seconds"], answer["accuracy"])
         found.append(row)
-        said = [f"{k} {v.step * 1e6:.0f} us" for k, v in row.items() if v.step]
+        said = [f"{k} {v.step * 1e6:.0f} us" for k, v in row.items()]
         said += [f"{k} {v.whole:.2f} s" for k, v in row.items() if v.whole]
         print(f"  {plan.problem} {i + 1}/{plan.pairs}: {', '.join(said)}", flush=True)
     return found
 
 
-def _steps(pool: dict[str, Contender], plan: Plan, i: int) -> dict[str, tuple[float, None, float]]:
-    """Seconds of a step alone, nothing of a whole fit, and the accuracy after an epoch."""
-    names = [name for name in (("raw", "ours") if i % 2 == 0 else ("ours", "raw")) if name in pool]
+def steps_of(pool: dict[str, Contender], plan: Plan, names: list[str]) -> dict[str, Reading]:
+    """A step alone of each, seconds: a fit of one epoch, run there and back again, less a fit of one step."""
     bare = {name: pool[name].fit(plan.problem, 0, plan.quick)["seconds"] for name in names}
     got = [(name, pool[name].fit(plan.problem, 1, plan.quick)) for name in [*names, *reversed(names)]]
     found = {}
     for name in names:
         mine = [answer for other, answer in got if other == name]
         seconds = statistics.mean(answer["seconds"] for answer in mine) - bare[name]
-        found[name] = (seconds / (mine[0]["steps"] - 1), None, mine[0]["accuracy"])
+        found[name] = Reading(seconds / (mine[0]["steps"] - 1), None, mine[0]["accuracy"])
     return found
 
 
-def ratios(found: list[dict[str, Reading]], name: str, reference: str) -> list[float]:
-    """Whole fit: `name` over `reference`, round by round, where both ran."""
-    pairs = [(row[name].whole, row[reference].whole) for row in found if name in row and reference in row]
-    return [mine / theirs for mine, theirs in pairs if mine and theirs]
-
-
-def step_ratios(found: list[dict[str, Reading]]) -> list[float]:
-    """A step alone, ours over raw, round by round."""
-    pairs = [(row["ours"].step, row["raw"].step) for row in found if "ours" in row and "raw" in row]
+def ratios(found: list[dict[str, Reading]], name: str, reference: str, what: str) -> list[float]:
+    """`name` over `reference` in "step" or "whole", round by round, where both have it."""
+    both = [row for row in found if name in row and reference in row]
+    pairs = [(getattr(row[name], what), getattr(row[reference], what)) for row in both]
     return [mine / theirs for mine, theirs in pairs if mine and theirs]
 
 
 def summarise(problem: str, found: list[dict[str, Reading]], steps: int) -> list[Row]:
-    """One row a contender for whole fits of so many steps, two for steps alone."""
+    """One row a contender for steps alone; two for whole fits, of so many steps."""
     rows = []
-    for name in ("raw", "ours"):
-        alone = [row[name].step for row in found if name in row]
-        accuracy = statistics.median(row[name].accuracy for row in found if name in row) if alone else 0.0
-        ratio = step_ratios(found) if name == "ours" else [1.0] * len(alone)
-        if alone and ratio:
-            rows.append(_row(problem, f"{NAMES.get(name, name)}, a step alone", [s for s in alone if s], ratio, accuracy))
-    for name in ("raw", "ours", *PEERS):
-        readings = [row[name] for row in found if name in row and row[name].whole]
-        if readings:
-            accuracy = statistics.median(reading.accuracy for reading in readings)
-            seconds = [reading.whole / steps for reading in readings if reading.whole]
-            rows.append(_row(problem, f"{NAMES.get(name, name)}, whole fit", seconds, ratios(found, name, "raw"), accuracy))
+    for what, words, per in (("step", "", 1), ("whole", ", whole fit", steps)):
+        for name in ("raw", "ours", *PEERS):
+            readings = [row[name] for row in found if name in row and getattr(row[name], what)]
+            if readings:
+                accuracy = statistics.median(reading.accuracy for reading in readings)
+                seconds = [getattr(reading, what) / per for reading in readings]
+                rows.append(_row(problem, NAMES.get(name, name) + words, seconds, ratios(found, name, "raw", what), accuracy))
     return rows
 
 
@@ -161,13 +149,13 @@ def judge(problem: str, found: list[dict[str, Reading]]) -> list[Row]:
     """The bars of one problem."""
     if not any("ours" in row for row in found):
         return []
-    step, whole = statistics.median(step_ratios(found)), statistics.median(ratios(found, "ours", "raw"))
-    bars = [measure.bar(f"{problem}: ours / raw, a step alone", step, LIMIT[problem])]
-    bars.append(measure.bar(f"{problem}: ours / raw, whole fit", whole, LIMIT[problem]))
+    bars: list[Row] = []
+    for what, words in (("step", "a step alone"), ("whole", "whole fit")):
+        value = statistics.median(ratios(found, "ours", "raw", what))
+        bars.append(measure.bar(f"{problem}: ours / raw, {words}", value, LIMIT[problem]))
     for name in PEERS[1:]:
-        if against := ratios(found, name, "ours"):
-            what = f"{problem}: {name} / ours, whole fit"
-            bars.append(measure.bar(what, statistics.median(against), 1.0, below=False))
+        if against := ratios(found, name, "ours", "step"):
+            bars.append(measure.bar(f"{problem}: {name} / ours, a step alone", statistics.median(against), 1.0, below=False))
     return bars
 
 
@@ -186,7 +174,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="contenders beside the hand-written loop, comma-separated")
     parser.add_argument("--problem", choices=tuple(LIMIT), action="append", help="default: both")
     parser.add_argument("--pairs", type=int, default=0, help="pairs of raw and ours (default 41 for mlp, 21 for cnn)")
-    parser.add_argument("--peer-rounds", type=int, default=7, help="rounds with whole fits, the peers' too (default 7)")
+    parser.add_argument("--peer-rounds", type=int, default=11, help="rounds with the peers, and with whole fits (default 11)")
     arguments = parser.parse_args()
     rows: list[Row] = []
     bars: list[Row] = []

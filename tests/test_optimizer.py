@@ -114,5 +114,22 @@ def test_an_update_can_be_pickled_and_takes_no_hooks_and_no_addresses_along():
     assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_step_leaves_the_grad_mode_as_it_was(mode: bool, sparse: bool):
+    """Also where it is refused; and its closure can always differentiate."""
+    p = nn.Parameter(torch.ones(3, 2))
+    update, seen = NAdam([p], lr=0.1), []
+    p.grad = torch.ones(3, 2).to_sparse() if sparse else torch.ones(3, 2)
+    with torch.set_grad_enabled(mode):
+        if sparse:
+            with pytest.raises(InputTrouble, match="sparse"):
+                update.step()
+        else:
+            update.step(lambda: seen.append(torch.is_grad_enabled()) or 1.0)
+            assert seen == [True]
+        assert torch.is_grad_enabled() is mode
+
+
 def test_a_loss_is_a_number_whatever_it_comes_as():
     assert number(torch.tensor(0.5, requires_grad=True)) == number(0.5) == 0.5

@@ -73,8 +73,6 @@ class Around(Kept):
 
     def update(self) -> None:
         """A step of each update inside, without the hooks, which are the whole's."""
-        for group in self.param_groups:
-            self.pairs(group)  # refuses sparse gradients before anything moves
         for inner in self._inside.values():
             if isinstance(inner, Light):
                 inner.bare_step()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble
-from gradlearn.optimizer import Light
+from gradlearn.optimizer import Light, count
 
 _dense = torch.ops.aten.is_non_overlapping_and_dense
 
@@ -100,7 +100,7 @@ class Whole(Kept):
                     others.append(p)
             adamw(others, [self.state[p] for p in others], group)
             for key, params in batches.items():
-                torch._foreach_add_([self.state[p]["step"] for p in params], 1)  # pyright: ignore[reportPrivateImportUsage]
+                count([self.state[p]["step"] for p in params])
                 self.turn(params, group, int(key[-1]) + 1)
 
     def stack(self, params: list[Tensor], name: str) -> Tensor:
@@ -131,7 +131,7 @@ def adamw(params: list[Tensor], states: list[dict[str, Tensor]], group: dict[str
         return
     places = [p if p.numel() == 0 or bool(_dense(p.detach())) else p.detach().contiguous() for p in params]
     steps = [s["step"] for s in states]
-    torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]
+    count(steps)
     torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
         places,
         [_like(p.grad, place) for p, place in zip(params, places, strict=True) if p.grad is not None],

@@ -12,7 +12,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,9 +26,19 @@ from gradlearn.sweep import Formula, Sweep
 if TYPE_CHECKING:
     from gradlearn.symbols import Estimate
 
-_layout = attrgetter("layout")
+_DENSE = {torch.strided}
+_ONE = torch.ones(())
 _enable = torch._C._set_grad_enabled  # pyright: ignore[reportPrivateImportUsage]
 _dense = torch.ops.aten.is_non_overlapping_and_dense
+
+
+def count(steps: list[Tensor]) -> None:
+    """One step more for each of these counters, (), in place."""
+    if steps and steps[0].device.type != "cpu":
+        torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]  # one launch for all
+        return
+    for step in steps:
+        step.add_(_ONE)  # a Python 1 is made into a tensor each time, in three times the time
 
 
 def number(loss: Any) -> float:
@@ -76,11 +85,14 @@ class Light(Optimizer):
         return params
 
     def pairs(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
-        """The parameters of a group that have a gradient, with it. Raises InputTrouble for a sparse one."""
-        found = [(p, g) for p in group["params"] if (g := p.grad) is not None]
-        if set(map(_layout, [g for _, g in found])) - {torch.strided}:
+        """The parameters of a group that have a gradient, with it."""
+        return [(p, g) for p in group["params"] if (g := p.grad) is not None]
+
+    def require_dense(self) -> None:
+        """Raise InputTrouble for a sparse gradient in any group: asked before the first of them moves."""
+        found = {g.layout for group in self.param_groups for p in group["params"] if (g := p.grad) is not None}
+        if found - _DENSE:
             raise InputTrouble(f"--update {_name(self)}: takes no sparse gradients; make the layer with sparse=False")
-        return found
 
     def observe(self, estimate: Estimate) -> None:
         """Told of loss and gradient norm before each step; torch's own updates have no use for it."""
@@ -98,6 +110,7 @@ class Light(Optimizer):
         mode = torch.is_grad_enabled()
         _enable(False)  # torch.no_grad() less 8 us
         try:
+            self.require_dense()
             self.update()
         finally:
             _enable(mode)
@@ -159,7 +172,7 @@ class Elementwise(Light):
             group.setdefault("missed", ())
 
     def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:
-        """What the formula takes after the tensors; `group["step"]` counts from 1 here."""
+        """What the formula takes after the tensors; `group["step"]` counts from 1 here. Each class of this kind says its own."""
         raise NotImplementedError
 
     def update(self) -> None:

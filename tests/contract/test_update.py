@@ -448,16 +448,26 @@ def test_sparse_and_complex_parameters_are_refused_in_one_line(name: str):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sparse_gradient_is_refused_and_nothing_moves(name: str):
+def test_a_sparse_gradient_is_refused_and_nothing_moves(name: str, apart: bool):
+    """Also where it comes last, in a group of its own."""
     x, y = nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(2))
-    update = make(name, [y, x])
+    update = make(name, [{"params": [y]}, {"params": [x]}] if apart else [y, x])
     x.grad, y.grad = torch.ones(3, 2).to_sparse(), torch.ones(2)
     closure = None if name in ONCE else lambda: 1.0
     update.observe(Estimate(1.0, 1.0, 1))
+    before, groups = pack(update)
+    before = {k: t.clone() for k, t in before.items()}
+    groups = copy.deepcopy(groups)
     with pytest.raises(InputTrouble, match="sparse"):
         update.step(closure)
     assert torch.equal(x, torch.ones(3, 2))
+    assert torch.equal(y, torch.ones(2))
+    after, now = pack(update)
+    assert now == groups
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[k], before[k]) for k in before)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,12 +23,11 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.optimizer import Light
+from gradlearn.optimizer import Light, count
 from gradlearn.sweep import Sweep, lerp, maximum, sqrt, where
 
 __all__ = ["AdamW"]
 
-_ONE = torch.ones(())
 DECAYS = ("plain", "cautious", "corrected")
 
 
@@ -122,8 +121,7 @@ class AdamW(Light, torch.optim.AdamW):
         """The parameters of a group that have a gradient, with their state; a step of theirs is counted."""
         params = self.moving(group)
         own = [self.state[p] or self._begin(p) for p in params]  # a group may have come later
-        for state in own:
-            state["step"].add_(_ONE)  # a Python 1 would be made into a tensor each time, in three times the time
+        count([state["step"] for state in own])
         return params, own
 
     def _fused(self) -> None:

@@ -87,12 +87,14 @@ class LBFGS(Light, torch.optim.LBFGS):
             raise InputTrouble("lbfgs: evaluates several times a step; call step(closure), which returns the loss")
         if all(p.numel() == 0 for p in self._params):
             return closure()
+        self.require_dense()
         groups, first = self.param_groups, self.param_groups[0]
         before: list[Any] = []
 
         def with_decay() -> float:
             with torch.enable_grad():
                 loss = closure()
+            self.require_dense()
             before.append(loss)
             return number(loss) + self._decay(groups)
 

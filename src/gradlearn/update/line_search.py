@@ -88,6 +88,7 @@ class LineSearch(Light):
         return value
 
     def _directions(self) -> list[tuple[dict[str, Any], Tensor, Tensor, Tensor]]:
+        self.require_dense()
         return [
             (group, p, p.detach().clone(), p.grad.detach().clone())
             for group in self.param_groups

@@ -84,6 +84,7 @@ class Momo(Elementwise):
             with torch.enable_grad():
                 loss = closure()
             self.loss = number(loss)
+        self.require_dense()
         self.update()
         return loss
 

@@ -85,6 +85,7 @@ class MomoAdam(Elementwise):
             with torch.enable_grad():
                 loss = closure()
             self.loss = number(loss)
+        self.require_dense()
         self.update()
         return loss
 
