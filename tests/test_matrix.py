@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.errors import InputTrouble
-from gradlearn.matrix import Whole, act, active, gram_, normal, shape_of, sides, unfold, whole
+from gradlearn.matrix import Family, Whole, act, active, gram_, normal, shape_of, sides, unfold, whole
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -82,34 +82,35 @@ class Probe(Whole):
     """A turn that notes what it was given: theta moves by the mean of what was counted."""
 
     def __init__(self, params: Any, lr: float = 0.1) -> None:
-        self.turns: list[tuple[int, int]] = []
+        self.turns: list[tuple[list[int], int]] = []
         super().__init__(params, {"lr": lr, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0})
 
     def takes(self, p: Tensor, group: dict[str, Any]) -> bool:
         return True
 
     def begin(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
-        return {"count": torch.zeros(p.shape)}
+        return {"count": torch.zeros(shape_of(p, group))}
 
-    def turn(self, params: list[Tensor], group: dict[str, Any], step: int) -> None:
-        self.turns.append((len(params), step))
-        count = self.stack(params, "count")
-        assert count.shape == (len(params), *params[0].shape)
-        count.add_(torch.stack([p.grad for p in params if p.grad is not None]))
+    def turn(self, families: list[Family], group: dict[str, Any], step: int) -> None:
+        self.turns.append(([len(family.params) for family in families], step))
+        for family in families:
+            count = family.stack("count")
+            assert count.shape == (len(family.params), 1, *family.params[0].shape)
+            count.add_(family.gradients())
 
 
-def test_tensors_of_one_shape_take_one_turn_and_their_state_is_one_stack():
+def test_tensors_of_one_shape_are_one_family_and_their_state_is_one_stack():
     params = [nn.Parameter(torch.zeros(2, 3)) for _ in range(4)] + [nn.Parameter(torch.zeros(3, 2)), nn.Parameter(torch.zeros(5))]
     update = Probe(params)
     for _ in range(3):
         for i, p in enumerate(params):
             p.grad = torch.full_like(p, float(i))
         update.step()
-    assert update.turns == [(4, 1), (1, 1), (4, 2), (1, 2), (4, 3), (1, 3)]
+    assert update.turns == [([4, 1], 1), ([4, 1], 2), ([4, 1], 3)]
     storages = {update.state[p]["count"].untyped_storage().data_ptr() for p in params[:4]}
     assert len(storages) == 1
     for i, p in enumerate(params[:5]):
-        assert torch.equal(update.state[p]["count"], torch.full_like(p, 3.0 * i))
+        assert torch.equal(update.state[p]["count"][0, 0], torch.full_like(p, 3.0 * i))
 
 
 def test_a_tensor_without_a_gradient_keeps_its_count_and_comes_back_in_a_turn_of_its_own():
@@ -119,9 +120,35 @@ def test_a_tensor_without_a_gradient_keeps_its_count_and_comes_back_in_a_turn_of
     update.step()
     b.grad = torch.ones(2, 3)
     update.step()
-    assert update.turns == [(1, 1), (1, 2), (1, 1)]
-    assert torch.equal(update.state[a]["count"], 2 * torch.ones(2, 3))
-    assert torch.equal(update.state[b]["count"], torch.ones(2, 3))
+    assert update.turns == [([1], 1), ([1], 2), ([1], 1)]
+    assert torch.equal(update.state[a]["count"][0, 0], 2 * torch.ones(2, 3))
+    assert torch.equal(update.state[b]["count"][0, 0], torch.ones(2, 3))
+
+
+def test_counters_that_somebody_has_changed_make_families_anew():
+    a, b = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2, 3))
+    update = Probe([a, b])
+    a.grad, b.grad = torch.ones(2, 3), torch.ones(2, 3)
+    update.step()
+    update.state[a]["step"].fill_(7.0)
+    update.step()
+    update.state[b]["step"] = torch.tensor(8.0)
+    update.step()
+    assert update.turns == [([2], 1), ([1], 8), ([1], 2), ([1, 1], 9)]
+    assert [update.state[p]["step"].item() for p in (a, b)] == [9.0, 9.0]
+
+
+def test_state_moved_by_somebody_else_is_seen():
+    """As Lightning and accelerate do it: a new dictionary, or a new tensor in it."""
+    a, b = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2, 3))
+    update = Probe([a, b])
+    a.grad, b.grad = torch.ones(2, 3), torch.ones(2, 3)
+    update.step()
+    update.state[a] = {name: t + (name == "count") for name, t in update.state[a].items()}
+    update.state[b]["count"] = torch.full((1, 1, 2, 3), 5.0)
+    update.step()
+    assert torch.equal(update.state[a]["count"], torch.full((1, 1, 2, 3), 3.0))
+    assert torch.equal(update.state[b]["count"], torch.full((1, 1, 2, 3), 6.0))
 
 
 def test_loaded_state_takes_the_place_of_the_stack_and_keeps_its_type():
@@ -131,12 +158,12 @@ def test_loaded_state_takes_the_place_of_the_stack_and_keeps_its_type():
         p.grad = torch.full_like(p, 0.1)
     update.step()
     state = update.state_dict()
-    state["state"][0]["count"] = torch.full((2, 3), 1 + 2.0**-20)
+    state["state"][0]["count"] = torch.full((1, 1, 2, 3), 1 + 2.0**-20)
     update.load_state_dict(state)
     update.step()
     assert update.state[params[0]]["count"].dtype == torch.float32
-    assert torch.allclose(update.state[params[0]]["count"], torch.full((2, 3), 1.1 + 2.0**-20), atol=3e-4)
-    assert torch.allclose(update.state[params[1]]["count"], torch.full((2, 3), 0.2), atol=6e-4)
+    assert torch.allclose(update.state[params[0]]["count"], torch.full((1, 1, 2, 3), 1.1 + 2.0**-20), atol=3e-4)
+    assert torch.allclose(update.state[params[1]]["count"], torch.full((1, 1, 2, 3), 0.2), atol=6e-4)
 
 
 def test_what_it_cannot_take_is_refused_in_one_line():

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from operator import attrgetter, is_, itemgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from gradlearn.errors import InputTrouble
 from gradlearn.optimizer import Light, count
 
 _dense = torch.ops.aten.is_non_overlapping_and_dense
+_fused = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
+_dtype = attrgetter("dtype")
 
 LARGE = 256  # rows from which half a product is worth four calls
 
@@ -42,6 +45,66 @@ class Kept(Light):
                     self.state[params[index]][name] = saved[name].to(device=params[index].device, dtype=kind, copy=True)
 
 
+class Family:
+    """Parameters of one shape, kind, device and age, stepped as one batch: their states stacked, and the entries views of that.
+
+    Attributes:
+        params: its parameters, n of them.
+        shape: (n parts, k, o, i): all their matrices.
+    """
+
+    def __init__(self, params: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
+        self.params, self.states = params, states
+        parts, *rest = shape_of(params[0], group)
+        self.parts, self.shape = parts, (len(params) * parts, *rest)
+        self._stacks: dict[str, tuple[Tensor, tuple[Tensor, ...]]] = {}
+
+    def stack(self, name: str) -> Tensor:
+        """One state of them all, (n parts, ...); a change of it is one of theirs, now and in the next steps. Counters: (n,)."""
+        own = list(map(itemgetter(name), self.states))
+        kept = self._stacks.get(name)
+        if kept is not None and all(map(is_, own, kept[1])):
+            return kept[0]
+        stacked = torch.stack(own)
+        views = stacked.unbind()
+        for state, view in zip(self.states, views, strict=True):
+            state[name] = view
+        together = stacked.flatten(0, 1) if stacked.ndim > 2 else stacked
+        self._stacks[name] = (together, views)
+        return together
+
+    def gradients(self) -> Tensor:
+        """Their gradients, a copy, (n parts, k, o, i) in the type of number of `exact`."""
+        g = torch.stack([g for p in self.params if (g := p.grad) is not None])
+        g = g if g.dtype == torch.float32 else g.to(exact(self.params[0]))
+        return g.view(self.shape) if self.shape[1] == 1 else sides(g, self.parts).contiguous()
+
+    def unfold(self, u: Tensor) -> list[Tensor]:
+        """The inverse: (n parts, k, o, i) as one tensor in the shape of each parameter."""
+        if self.shape[1] == 1:
+            return list(u.view(len(self.params), *self.params[0].shape).unbind())
+        return list(unfold(u, self.params))
+
+    def age(self) -> int | None:
+        """Steps taken; None if it is no longer one number for all."""
+        first, *others = self.stack("step").tolist()
+        return int(first) if all(n == first for n in others) else None
+
+
+class Sorted(NamedTuple):
+    """The parameters of a group that have gradients, in families; and those that AdamW steps."""
+
+    params: list[Tensor]
+    states: list[dict[str, Tensor]]
+    dtypes: list[torch.dtype]
+    families: list[Family]
+    others: list[Tensor]
+
+    def fits(self, params: list[Tensor], states: list[dict[str, Tensor]], dtypes: list[torch.dtype]) -> bool:
+        """Whether it is of these very parameters, states and kinds."""
+        return dtypes == self.dtypes and all(map(is_, params, self.params)) and all(map(is_, states, self.states))
+
+
 class Whole(Kept):
     """An update whose unit is the tensor. A class of this kind says which tensors it takes, what their state is, and the turn.
 
@@ -53,7 +116,7 @@ class Whole(Kept):
     dimensions = 2  # at least so many, where `takes` is asked at all
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
-        self._stacks: dict[tuple[int, str], tuple[Tensor, tuple[Tensor, ...]]] = {}
+        self._sorted: dict[int, Sorted] = {}
         super().__init__(params, defaults)
 
     def takes(self, p: Tensor, group: dict[str, Any]) -> bool:
@@ -64,8 +127,8 @@ class Whole(Kept):
         """The state of such a tensor before the first step."""
         raise NotImplementedError
 
-    def turn(self, params: list[Tensor], group: dict[str, Any], step: int) -> None:
-        """One step for tensors of one shape, of which this is number `step`, from 1."""
+    def turn(self, families: list[Family], group: dict[str, Any], step: int) -> None:
+        """One step for these families of a group, of which this is number `step`, from 1."""
         raise NotImplementedError
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -88,51 +151,50 @@ class Whole(Kept):
         return p.ndim >= self.dimensions and p.numel() > 0 and self.takes(p, group)
 
     def update(self) -> None:
-        """AdamW for what is no matrix, and one turn for each shape."""
-        for group, pairs in [(group, self.pairs(group)) for group in self.param_groups]:
-            others: list[Tensor] = []
-            batches: dict[tuple[Any, ...], list[Tensor]] = {}
-            for p, _ in pairs:
-                if self._mine(p, group):
-                    key = (p.shape, p.dtype, p.device, self.state[p]["step"].item())
-                    batches.setdefault(key, []).append(p)
-                elif p.numel():
-                    others.append(p)
-            adamw(others, [self.state[p] for p in others], group)
-            for key, params in batches.items():
-                count([self.state[p]["step"] for p in params])
-                self.turn(params, group, int(key[-1]) + 1)
+        """AdamW for what is no matrix, and one turn for all families of one age."""
+        for index, group in enumerate(self.param_groups):
+            known = self._sort(index, group)
+            ages = [family.age() for family in known.families]
+            if None in ages:  # somebody has changed the counters
+                del self._sorted[index]
+                known = self._sort(index, group)
+                ages = [family.age() for family in known.families]
+            adamw(known.others, [self.state[p] for p in known.others], group)
+            for age in dict.fromkeys(age for age in ages if age is not None):
+                families = [family for family, own in zip(known.families, ages, strict=True) if own == age]
+                for family in families:
+                    family.stack("step").add_(1.0)
+                self.turn(families, group, age + 1)
 
-    def stack(self, params: list[Tensor], name: str) -> Tensor:
-        """One state of several tensors as one, (n, ...): their own entries are views of it, now and in the next steps."""
-        own = [self.state[p][name] for p in params]
-        kept = self._stacks.get((id(params[0]), name))
-        if kept is not None and len(own) == len(kept[1]) and all(map(_same, own, kept[1])):
-            return kept[0]
-        whole = torch.stack(own)
-        views = whole.unbind()
-        for p, view in zip(params, views, strict=True):
-            self.state[p][name] = view
-        self._stacks[id(params[0]), name] = (whole, views)
-        return whole
+    def _sort(self, index: int, group: dict[str, Any]) -> Sorted:
+        """The group in families; as it was, where the same parameters, states and kinds are there as in the step before."""
+        params = [p for p in group["params"] if p.grad is not None]
+        states, dtypes = list(map(self.state.__getitem__, params)), list(map(_dtype, params))
+        known = self._sorted.get(index)
+        if known is not None and known.fits(params, states, dtypes):
+            return known
+        batches: dict[tuple[Any, ...], list[Tensor]] = {}
+        for p, state in zip(params, states, strict=True):
+            if self._mine(p, group):
+                batches.setdefault((p.shape, p.dtype, p.device, state["step"].item()), []).append(p)
+        families = [Family(batch, [self.state[p] for p in batch], group) for batch in batches.values()]
+        others = [p for p in params if p.numel() and not self._mine(p, group)]
+        self._sorted[index] = Sorted(params, states, dtypes, families, others)
+        return self._sorted[index]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._stacks = {}
-
-
-def _same(a: Any, b: Any) -> bool:
-    return a is b
+        self._sorted = {}
 
 
 def adamw(params: list[Tensor], states: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
     """One fused step of AdamW for tensors of any shape; of a tensor with gaps in memory by way of a copy."""
     if not params:
         return
-    places = [p if p.numel() == 0 or bool(_dense(p.detach())) else p.detach().contiguous() for p in params]
+    places = [p if p.is_contiguous() or bool(_dense(p.detach())) else p.detach().contiguous() for p in params]
     steps = [s["step"] for s in states]
     count(steps)
-    torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
+    _fused(
         places,
         [_like(p.grad, place) for p, place in zip(params, places, strict=True) if p.grad is not None],
         [s["exp_avg"] for s in states],
@@ -150,6 +212,18 @@ def adamw(params: list[Tensor], states: list[dict[str, Tensor]], group: dict[str
     for p, place in zip(params, places, strict=True):
         if place is not p:
             p.copy_(place)
+
+
+def adam(m: list[Tensor], v: list[Tensor], g: list[Tensor], betas: tuple[float, float], eps: float, step: int) -> list[Tensor]:
+    """m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2, where this is number `step`; returns mhat / (sqrt(vhat) + eps) of all.
+
+    That is a fused step of AdamW from nought at a rate of -1: one pass over memory, one call for all.
+    """
+    u = [torch.zeros_like(x) for x in g]
+    steps = [torch.full((), float(step), device=g[0].device)] * len(u)
+    b1, b2 = betas
+    _fused(u, g, m, v, [], steps, lr=-1.0, beta1=b1, beta2=b2, weight_decay=0.0, eps=eps, amsgrad=False, maximize=False)
+    return u
 
 
 def parts_of(p: Tensor, group: dict[str, Any]) -> int:
@@ -179,11 +253,6 @@ def unfold(x: Tensor, params: Sequence[Tensor]) -> Sequence[Tensor]:
     return x.permute(0, 2, 3, 1).reshape(len(params), *params[0].shape).unbind()
 
 
-def gradients(params: Sequence[Tensor]) -> Tensor:
-    """The gradients of tensors of one shape as one: (n, *shape), a copy."""
-    return torch.stack([p.grad for p in params if p.grad is not None]).to(exact(params[0]))
-
-
 def move(params: list[Tensor], u: Sequence[Tensor], lr: float, decay: float) -> None:
     """theta <- (1 - lr decay) theta - lr u; of a half-precision theta in float32, rounded once."""
     if params[0].dtype == u[0].dtype:
@@ -207,7 +276,9 @@ def active(shape: Sequence[int], cap: int) -> tuple[int, ...]:
 
 
 def act(m: Tensor, x: Tensor, side: int) -> Tensor:
-    """y[.. a ..] = sum_b m[a, b] x[.. b ..] on one side: m (n, s, s), x (n, k, o, i)."""
+    """y[.. a ..] = sum_b m[a, b] x[.. b ..] on one side: m (n, s, s), x (n, k, o, i), or (n, o, i) where k is 1."""
+    if x.ndim == 3:
+        return torch.bmm(m, x) if side == 1 else torch.bmm(x, m.mT)
     if side == 0:
         return torch.bmm(m, x.flatten(2)).view(x.shape)
     if side == 1:
@@ -217,9 +288,14 @@ def act(m: Tensor, x: Tensor, side: int) -> Tensor:
 
 def gram_(into: Tensor, x: Tensor, side: int, keep: float, add: float, half: bool = False) -> Tensor:
     """into <- keep into + add x x^T over all other sides: (n, s, s). With `half`, below the diagonal anything: see `whole`."""
-    flat = x.flatten(1, 2).mT if side == 2 else (x if side == 0 else x.transpose(1, 2)).flatten(2)
+    if x.ndim == 3:
+        flat = x.mT if side == 2 else x
+    else:
+        flat = x.flatten(1, 2).mT if side == 2 else (x if side == 0 else x.transpose(1, 2)).flatten(2)
     rows = flat.shape[1]
-    cuts = [rows * i // 4 for i in range(5)] if half and rows >= LARGE else [0, rows]
+    if not half or rows < LARGE:
+        return into.baddbmm_(flat, flat.mT, beta=keep, alpha=add)
+    cuts = [rows * i // 4 for i in range(5)]
     for a, b in pairwise(cuts):  # a symmetric product: ten sixteenths of the work
         into[:, a:b, a:].baddbmm_(flat[:, a:b], flat[:, a:].mT, beta=keep, alpha=add)
     return into

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gradlearn import chance
 from gradlearn.errors import InputTrouble
-from gradlearn.matrix import Whole, act, exact, gradients, gram_, move, normal, shape_of, sides, unfold
+from gradlearn.matrix import Family, Whole, act, exact, gram_, move, normal, shape_of
 
 __all__ = ["Kron"]
 
@@ -79,23 +79,28 @@ class Kron(Whole):
             state[f"q{side}"] = torch.eye(n, **like).repeat(shape[0], 1, 1) if full else torch.ones(shape[0], n, **like)
         return state
 
-    def turn(self, params: list[Tensor], group: dict[str, Any], step: int) -> None:
-        """One step for tensors of one shape."""
-        m = self.stack(params, "momentum_buffer").flatten(0, 1)
-        m.lerp_(sides(gradients(params), shape_of(params[0], group)[0]), 1.0 - group["momentum"])
+    def turn(self, families: list[Family], group: dict[str, Any], step: int) -> None:
+        """One step for families of one age."""
+        for family in families:
+            self._turn(family, group, step)
+
+    def _turn(self, family: Family, group: dict[str, Any], step: int) -> None:
+        m = family.stack("momentum_buffer")
+        m.lerp_(family.gradients(), 1.0 - group["momentum"])
         hat = m / (1.0 - group["momentum"] ** step)
-        factors = {side: self.stack(params, f"q{side}").flatten(0, 1) for side in present(m.shape)}
+        factors = {side: family.stack(f"q{side}") for side in present(m.shape)}
         if drawn(group, step):
             if len(factors) > 1 and chance.uniform(group["seed"], "kron balance", step)[0] < 0.01:
                 balance_(list(factors.values()))
-            first = next(i for i, p in enumerate(p for g in self.param_groups for p in g["params"]) if p is params[0])
+            own = family.params[0]
+            first = next(i for i, p in enumerate(p for g in self.param_groups for p in g["params"]) if p is own)
             fit_(factors, hat, normal(m.shape, m, chance.key(group["seed"], "kron probe", step, first)), group["precond_lr"])
         u = hat
         for side, q in factors.items():
             u = times(q, times(q, u, side), side, transposed=True)
         rms = u.square().mean((1, 2, 3), keepdim=True).sqrt()
         u = u * (1.1 / (rms + 1e-6)).clamp(max=1.0)
-        move(params, unfold(u, params), group["lr"], group["weight_decay"])
+        move(family.params, family.unfold(u), group["lr"], group["weight_decay"])
 
 
 def present(shape: Any) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.matrix import Whole, exact, gradients, move
+from gradlearn.matrix import Family, Whole, exact, move
 from gradlearn.polar import COEFFICIENTS, orthogonalise_
 
 __all__ = ["Muon"]
@@ -85,23 +85,27 @@ class Muon(Whole):
             state["row_sq"] = torch.zeros((*shape[:2], 1), dtype=exact(p), device=p.device)
         return state
 
-    def turn(self, params: list[Tensor], group: dict[str, Any], step: int) -> None:
-        """One step for tensors of one shape."""
-        m = self.stack(params, "momentum_buffer")  # (n, parts, o, i k)
-        g = gradients(params).reshape(m.shape)
-        m.lerp_(g, 1.0 - group["momentum"])
-        u = g.lerp_(m, group["momentum"]) if group["nesterov"] else g.copy_(m)
-        orthogonalise_(u.flatten(0, 1), group["steps"], group["coefficients"])
-        if group["normalise"]:
-            u = self._level(u, self.stack(params, "row_sq"), group["row_beta"])
-        rows, columns = m.shape[2:]
-        scale = 0.2 * max(rows, columns) ** 0.5 if group["scale"] == "rms" else max(1.0, rows / columns) ** 0.5
-        move(params, u.mul_(scale).view(-1, *params[0].shape).unbind(), group["lr"], group["weight_decay"])
+    def turn(self, families: list[Family], group: dict[str, Any], step: int) -> None:
+        """One step for families of one age."""
+        params, steps = [], []
+        for family in families:
+            m = family.stack("momentum_buffer")  # (n parts, o, i k)
+            g = torch.stack([p.grad for p in family.params if p.grad is not None]).to(exact(family.params[0])).view(m.shape)
+            m.lerp_(g, 1.0 - group["momentum"])
+            u = g.lerp_(m, group["momentum"]) if group["nesterov"] else g.copy_(m)
+            orthogonalise_(u, group["steps"], group["coefficients"])
+            if group["normalise"]:
+                u = self._level(u, family.stack("row_sq"), group["row_beta"])
+            rows, columns = m.shape[1:]
+            scale = 0.2 * max(rows, columns) ** 0.5 if group["scale"] == "rms" else max(1.0, rows / columns) ** 0.5
+            params += family.params
+            steps += u.mul_(scale).view(-1, *family.params[0].shape).unbind()
+        move(params, steps, group["lr"], group["weight_decay"])
 
     @staticmethod
     def _level(u: Tensor, rows: Tensor, beta: float) -> Tensor:
         """NorMuon: every row as long as the others have been; the whole as long as before."""
-        before = torch.linalg.vector_norm(u, dim=(2, 3), keepdim=True)
-        rows.lerp_(u.square().mean(3, keepdim=True), 1.0 - beta)
+        before = torch.linalg.vector_norm(u, dim=(1, 2), keepdim=True)
+        rows.lerp_(u.square().mean(2, keepdim=True), 1.0 - beta)
         u = u / rows.sqrt().clamp(min=1e-10)
-        return u.mul_(before / torch.linalg.vector_norm(u, dim=(2, 3), keepdim=True).clamp(min=1e-10))
+        return u.mul_(before / torch.linalg.vector_norm(u, dim=(1, 2), keepdim=True).clamp(min=1e-10))

@@ -18,17 +18,9 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble
-from gradlearn.matrix import Whole, act, active, exact, gradients, gram_, move, shape_of, sides, unfold
-from gradlearn.sweep import lerp, sqrt, sweep
+from gradlearn.matrix import Family, Whole, act, active, adam, exact, gram_, move, shape_of
 
 __all__ = ["Shampoo"]
-
-
-def graft(m: Any, v: Any, g: Any, w1: float, w2: float, c1: float, c2: float, eps: float) -> tuple[Any, ...]:
-    """One coordinate: both moments, and Adam's direction in place of the gradient."""
-    m = lerp(m, g, w1)
-    v = lerp(v, g * g, w2)
-    return m, v, (m * c1) / (sqrt(v * c2) + eps)
 
 
 class Shampoo(Whole):
@@ -83,26 +75,34 @@ class Shampoo(Whole):
             state[f"root{side}"] = torch.eye(n, **like).repeat(shape[0], 1, 1)
         return state
 
-    def turn(self, params: list[Tensor], group: dict[str, Any], step: int) -> None:
-        """One step for tensors of one shape."""
-        g = sides(gradients(params), shape_of(params[0], group)[0]).contiguous()
-        where = active(g.shape, group["cap"])
-        m, v = (self.stack(params, name).flatten(0, 1) for name in ("exp_avg", "exp_avg_sq"))
-        roots = {side: self.stack(params, f"root{side}").flatten(0, 1) for side in where}
-        beta = group["root_beta"]
+    def turn(self, families: list[Family], group: dict[str, Any], step: int) -> None:
+        """One step for families of one age."""
+        grads = [family.gradients() for family in families]
+        m, v = ([family.stack(name) for family in families] for name in ("exp_avg", "exp_avg_sq"))
+        lengths = adam(m, v, grads, group["betas"], group["eps"], step)
+        params, steps = [], []
+        for family, g, own, adams in zip(families, grads, m, lengths, strict=True):
+            u = self._rooted(family, g, own, group, step)
+            u = u * (norm(adams) / norm(u).clamp(min=1e-30))
+            params += family.params
+            steps += family.unfold(u)
+        move(params, steps, group["lr"], group["weight_decay"])
+
+    @staticmethod
+    def _rooted(family: Family, g: Tensor, m: Tensor, group: dict[str, Any], step: int) -> Tensor:
+        """L^-1/p m R^-1/p, the roots of the statistics made anew where it is time to."""
+        where, beta = active(family.shape, group["cap"]), group["root_beta"]
         for side in where:
-            gram = gram_(self.stack(params, f"gram{side}").flatten(0, 1), g, side, beta, 1.0 - beta, half=True)
+            root, gram = family.stack(f"root{side}"), gram_(family.stack(f"gram{side}"), g, side, beta, 1.0 - beta, half=True)
             if step == 1 or step % group["every"] == 0:
-                roots[side].copy_(inverse_root(gram / (1.0 - beta**step), 2 * len(where), group["damping"]))
-        b1, b2 = group["betas"]
-        numbers = (1.0 - b1, 1.0 - b2, 1.0 / (1.0 - b1**step), 1.0 / (1.0 - b2**step), group["eps"])
-        sweep(graft, [[m], [v], [g]], [], numbers)
-        u = m
-        for side in where:
-            u = act(roots[side], u, side)
-        length, own = (torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True) for x in (g, u))
-        u = u * (length / own.clamp(min=1e-30))
-        move(params, unfold(u, params), group["lr"], group["weight_decay"])
+                root.copy_(inverse_root(gram / (1.0 - beta**step), 2 * len(where), group["damping"]))
+            m = act(root, m, side)
+        return m
+
+
+def norm(x: Tensor) -> Tensor:
+    """The length of each: (n, k, o, i) -> (n, 1, 1, 1)."""
+    return torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
 
 
 def inverse_root(gram: Tensor, degree: int, damping: float) -> Tensor:

@@ -18,17 +18,9 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble
-from gradlearn.matrix import Whole, act, active, exact, gradients, gram_, move, shape_of, sides, unfold, whole
-from gradlearn.sweep import lerp, sqrt, sweep
+from gradlearn.matrix import Family, Whole, act, active, adam, exact, gram_, move, shape_of, whole
 
 __all__ = ["SOAP"]
-
-
-def direction(m: Any, v: Any, g: Any, w1: float, w2: float, eps: float, scale: float) -> tuple[Any, ...]:
-    """One coordinate: both moments, and Adam's direction in place of the gradient."""
-    m = lerp(m, g, w1)
-    v = lerp(v, g * g, w2)
-    return m, v, m * scale / (sqrt(v) + eps)
 
 
 class SOAP(Whole):
@@ -81,35 +73,60 @@ class SOAP(Whole):
             state[f"basis{side}"] = torch.eye(n, **like).repeat(shape[0], 1, 1)
         return state
 
-    def turn(self, params: list[Tensor], group: dict[str, Any], step: int) -> None:
-        """One step for tensors of one shape."""
-        g = sides(gradients(params), shape_of(params[0], group)[0]).contiguous()
-        where = active(g.shape, group["cap"])
-        bases = {side: self.stack(params, f"basis{side}").flatten(0, 1) for side in where}
-        grams = {side: self.stack(params, f"gram{side}").flatten(0, 1) for side in where}
-        m, v = (self.stack(params, name).flatten(0, 1) for name in ("exp_avg", "exp_avg_sq"))
+    def turn(self, families: list[Family], group: dict[str, Any], step: int) -> None:
+        """One step for families of one age: each turned into its eigenbases, Adam's step for all, each turned back."""
+        found = [Turned(family, group["cap"]) for family in families]
         if step == 1:
-            u = g / (g.abs() + group["eps"])
+            u = [each.g / (each.g.abs() + group["eps"]) for each in found]
         else:
-            u = g
-            for side in where:
-                u = act(bases[side].mT, u, side)
-            b1, b2 = group["betas"]
-            scale = (1.0 - b2 ** (step - 1)) ** 0.5 / (1.0 - b1 ** (step - 1))
-            sweep(direction, [[m], [v], [u]], [], (1.0 - b1, 1.0 - b2, group["eps"], scale))
-            for side in where:
-                u = act(bases[side], u, side)
-        move(params, unfold(u, params), group["lr"], group["weight_decay"])
-        for side in where:
-            gram_(grams[side], g, side, group["basis_beta"], 1.0 - group["basis_beta"], half=True)
-            if step == 1:
-                bases[side].copy_(eigenbasis(grams[side]))
-            elif (step - 1) % group["every"] == 0:
-                old = bases[side].clone()
-                order = turn_(bases[side], grams[side])
-                index = order.view([-1, *(order.shape[1] if axis == side else 1 for axis in range(3))])
-                v.copy_(torch.take_along_dim(v, index, 1 + side))
-                m.copy_(act(bases[side].mT @ old, m, side))
+            scale = (1.0 - group["betas"][1] ** (step - 1)) ** 0.5  # SOAP adds eps before the correction of the square, AdamW after
+            turned = [each.into(each.g) for each in found]
+            u = adam([e.m for e in found], [e.v for e in found], turned, group["betas"], group["eps"] / scale, step - 1)
+            u = [each.back(x) for each, x in zip(found, u, strict=True)]
+        params = [p for family in families for p in family.params]
+        steps = [x for family, each in zip(families, u, strict=True) for x in family.unfold(each)]
+        move(params, steps, group["lr"], group["weight_decay"])
+        for each in found:
+            each.learn(group["basis_beta"], step == 1, (step - 1) % group["every"] == 0)
+
+
+class Turned:
+    """A family's gradients, moments and bases: (n parts, k, o, i), or (n parts, o, i) where k is 1."""
+
+    __slots__ = ("bases", "family", "g", "m", "v", "where")
+
+    def __init__(self, family: Family, cap: int) -> None:
+        self.family, self.where = family, active(family.shape, cap)
+        self.bases = [family.stack(f"basis{side}") for side in self.where]
+        self.g, self.m, self.v = family.gradients(), family.stack("exp_avg"), family.stack("exp_avg_sq")
+        if family.shape[1] == 1:
+            self.g, self.m, self.v = self.g.squeeze(1), self.m.squeeze(1), self.v.squeeze(1)
+
+    def into(self, x: Tensor) -> Tensor:
+        """x in the eigenbases."""
+        for side, basis in zip(self.where, self.bases, strict=True):
+            x = act(basis.mT, x, side)
+        return x
+
+    def back(self, x: Tensor) -> Tensor:
+        """x out of the eigenbases."""
+        for side, basis in zip(self.where, self.bases, strict=True):
+            x = act(basis, x, side)
+        return x
+
+    def learn(self, beta: float, first: bool, turn: bool) -> None:
+        """Take the gradient into the statistics, and turn the bases, with the moments in them, where it is time to."""
+        for side, basis in zip(self.where, self.bases, strict=True):
+            gram = gram_(self.family.stack(f"gram{side}"), self.g, side, beta, 1.0 - beta, half=True)
+            if first:
+                basis.copy_(eigenbasis(gram))
+            elif turn:
+                old = basis.clone()
+                order = turn_(basis, gram)
+                axis = side if self.m.ndim == 4 else side - 1
+                index = order.view([-1, *(order.shape[1] if i == axis else 1 for i in range(self.m.ndim - 1))])
+                self.v.copy_(torch.take_along_dim(self.v, index, 1 + axis))
+                self.m.copy_(act(basis.mT @ old, self.m, side))
 
 
 def eigenbasis(gram: Tensor) -> Tensor:
