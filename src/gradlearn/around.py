@@ -3,7 +3,8 @@
     groups = [groups of the first | groups of the second | ...],   state = all of theirs in one dictionary
 
 So schedules, checkpoints and torch's own tools see one optimizer. What is inside is given as something that makes an update,
-`inner(params, lr=...)`: a class, or a function; a string names a class of torch.optim. For updates that wrap; they import no other.
+`inner(params, lr=...)`: a class, or a function; a string is the name of an update of ours, else of a class of torch.optim. For
+updates that wrap; they import no other.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch.optim.optimizer import Optimizer
 
 from gradlearn.errors import InputTrouble, nearest
+from gradlearn.find import find, names
 from gradlearn.matrix import Kept
 from gradlearn.optimizer import Light
 
@@ -92,11 +94,15 @@ class Around(Kept):
 
 @lru_cache(maxsize=64)
 def named(name: str) -> type[Optimizer]:
-    """torch's optimizer of this name, in lower case too, without the import of a compiler. Raises InputTrouble."""
+    """Our update of this name, else torch's optimizer, in lower case too, without the import of a compiler. Raises InputTrouble."""
+    if name in names("update"):
+        return find("update", name)
     known = {
         each.lower(): each for each in torch.optim.__all__ if each != "Optimizer" and isinstance(getattr(torch.optim, each), type)
     }
     if name.lower() not in known:
-        raise InputTrouble(f"{name!r} is no class of torch.optim{nearest(name.lower(), known)}; give the class itself")
+        raise InputTrouble(
+            f"{name!r} is no update, ours or torch's{nearest(name.lower(), {*known, *names('update')})}; give the class itself"
+        )
     kind = getattr(torch.optim, known[name.lower()])
     return type(kind.__name__, (Light, kind), {"__module__": __name__})

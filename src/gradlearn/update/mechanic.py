@@ -28,7 +28,7 @@ class Mechanic(Around):
     Args:
         params: tensors or groups of them.
         lr: of the update inside: 1, times the schedule; other values are a factor on what is learned.
-        inner: the update that says the direction; in direct use a class, a function, or the name of one of torch's.
+        inner: the update that says the direction; in direct use a class, a function, or a name, ours or torch's.
         start: the first scale, above 0.
         memories: how many memories (0.9, 0.99, ...) the scale is summed over, from 1 to 8.
         decay: pull towards zero that the tuner sees, at least 0; the update inside has its own.

@@ -28,7 +28,7 @@ class Perturbed(Around):
     Args:
         params: tensors or groups of them.
         lr: peak learning rate, above 0, of the update inside.
-        inner: the update; in direct use a class, a function, or the name of one of torch's.
+        inner: the update; in direct use a class, a function, or a name, ours or torch's.
         threshold: norm of the gradient, over all parameters, up to which it counts as vanished.
         radius: of the ball from which the push is drawn, above 0.
         wait: steps between two pushes, and before the first, at least 1.

@@ -22,7 +22,7 @@ _ROLES = ("matrix", "embedding", "head", "rest")
 
 
 class Split(Around):
-    """Routes groups by role. In direct use a part is a class, a function (params, lr) -> optimizer, or the name of one of torch's.
+    """Routes groups by role. In direct use a part is a class, a function (params, lr) -> optimizer, or a name, ours or torch's.
 
     Args:
         params: tensors or groups of them, with `role` where it is known.
