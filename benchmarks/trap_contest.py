@@ -17,7 +17,8 @@ import torch
 
 import measure
 from gradlearn.find import default, find, wrapped
-from gradlearn.plan import Plan, choose_descent
+from gradlearn.layout import members_of
+from gradlearn.plan import Plan, choose_descent, choose_update
 from gradlearn.run import options as plug_in_options
 from gradlearn.step import step as take
 from gradlearn.symbols import Controls, Now
@@ -51,9 +52,12 @@ class Attempt(NamedTuple):
     as_now: bool = True  # made by the problem and the update as they are now
 
 
-def descent_of(who: Contender, steps: int) -> Plan:
-    """What the plan makes of what is said."""
+def descent_of(who: Contender, steps: int, trap: Trap) -> Plan:
+    """What the plan makes of what is said; of the model, where an update is not."""
     plan = Plan({**who.said, "steps": steps})
+    if "update" not in plan:
+        tensors = [(m.role, tuple(m.param.shape)) for m in members_of(trap.model)]
+        choose_update(plan, tensors, 6.0 * trap.examples * sum(math.prod(shape) for _, shape in tensors))
     choose_descent(plan)
     return plan
 
@@ -98,7 +102,7 @@ def attempt(who: Contender, problem: Problem, level: str, seed: int, power: floa
     begun, trap = time.perf_counter(), problem.trap(level, seed)
     theta = Theta(trap.model)
     try:
-        plan = descent_of(who, problem.steps)
+        plan = descent_of(who, problem.steps, trap)
         update = build_update(who, plan, theta, usual_rate(who, plan) * 10.0**power)
         gap = descend(plan, problem.steps, trap, theta, update, seed)
         trouble = ""
@@ -219,7 +223,7 @@ def text_of(update: str) -> str:
 
 def fingerprint(who: Contender, problem: Problem, level: str) -> str:
     """Of all that decides a try: the problem's text and level, what the plan chose, the texts of the updates in it."""
-    plan = descent_of(who, problem.steps)
+    plan = descent_of(who, problem.steps, problem.trap(level, 0))
     parts = [problem.source, str(problem.steps), str(problem.levels[level]), str(who)]
     parts += [f"{name}={choice.value}" for name, choice in plan.items()] + [str(usual_rate(who, plan))]
     todo = [] if who.kind == "torch" else [plan["update"]]

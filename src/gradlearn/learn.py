@@ -21,20 +21,23 @@ from torch import Tensor, nn
 
 from gradlearn.adapt import to_data
 from gradlearn.errors import InputTrouble, nearest
+from gradlearn.layout import members_of
 from gradlearn.loop import Descent, keep_shown
 from gradlearn.loop import train as steps_of
 from gradlearn.plan import (
     Plan,
+    batch_size,
     check_names,
     choose_batch,
     choose_descent,
     choose_length,
+    choose_update,
     plan_from,
     seconds_of,
     usual_epochs,
 )
 from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, settings, story_of, summarise, usable
-from gradlearn.supervised import Supervised, predict, split_of, try_out
+from gradlearn.supervised import Supervised, operations, predict, split_of, try_out
 from gradlearn.symbols import Action, Finding, Score, Step
 
 if TYPE_CHECKING:
@@ -269,6 +272,9 @@ def _planned(task: Supervised, plan: Plan, begun: float) -> tuple[Descent, Clock
     plan.choose("threads", torch.get_num_threads(), "as torch is set", "data")
     choose_batch(plan, n)
     task.use(plan)
+    if "update" not in plan:
+        tensors = [(m.role, tuple(m.param.shape)) for m in members_of(model)]
+        choose_update(plan, tensors, operations(task, model) * batch_size(plan, n))
     reserve = 0.0
     if "time" in plan:
         budget = seconds_of(plan["time"])

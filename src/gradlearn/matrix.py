@@ -77,12 +77,12 @@ class Family:
         """Their gradients, a copy, (n parts, k, o, i) in the type of number of `exact`."""
         g = torch.stack([g for p in self.params if (g := p.grad) is not None])
         g = g if g.dtype == torch.float32 else g.to(exact(self.params[0]))
-        return g.view(self.shape) if self.shape[1] == 1 else sides(g, self.parts).contiguous()
+        return g.reshape(self.shape) if self.shape[1] == 1 else sides(g, self.parts).contiguous()
 
     def unfold(self, u: Tensor) -> list[Tensor]:
         """The inverse: (n parts, k, o, i) as one tensor in the shape of each parameter."""
         if self.shape[1] == 1:
-            return list(u.view(len(self.params), *self.params[0].shape).unbind())
+            return list(u.reshape(len(self.params), *self.params[0].shape).unbind())
         return list(unfold(u, self.params))
 
     def age(self) -> int | None:

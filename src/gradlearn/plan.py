@@ -10,7 +10,7 @@ A user's value always wins and is never changed. Names are those of the command 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import attribute, default, describe, find, is_penalty, names, wrapped
 
 SMALL = 1e9  # operations in a step below which one thread is as fast, and far faster where others use the machine too
+LITTLE = 3e7  # operations that an update may always add to a step: half a millisecond
 PIECE = 1024  # examples of a full batch that are in memory at once
 PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
 
@@ -174,6 +175,40 @@ def choose_length(plan: Plan, n: int, epochs: float) -> None:
 def usual_epochs(plan: Plan, n: int, steps: int = 1000, most: int = 100, least: int = 10) -> int:
     """Epochs that give so many steps, within bounds."""
     return min(max(math.ceil(steps * batch_size(plan, n) / n), least), most)
+
+
+def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], work: float) -> None:
+    """The update for a model of these tensors, (role, shape) each, and so many floating-point operations a step.
+
+    Muon for hidden matrices where its products cost no more than the step's own arithmetic, or next to nothing; for a model of
+    one layer, or none, Adam in the eigenbasis of its only matrix; else AdamW.
+    """
+    if any(name.startswith("adamw.") for name in plan.choices):
+        plan.choose("update", "adamw", "its options were given")
+    hidden = [shape for role, shape in tensors if role == "matrix"]
+    alone = len(hidden) == 1 and not any(role == "head" for role, _ in tensors)
+    spent = sum(turning(shape) if alone else orthogonalising(shape) for shape in hidden)
+    if spent > max(work, LITTLE):
+        why = f"robust; Muon would add {spent / 1e6:.3g} MFLOP to a step of {work / 1e6:.3g}"
+        plan.choose("update", "adamw", why)
+    elif alone or not hidden:
+        plan.choose("update", "soap", "one layer: Adam in the eigenbasis of the matrix, with a short memory")
+    else:
+        plan.choose("update", "split", "Muon for hidden matrices: all directions move, not the steepest alone; AdamW for the rest")
+
+
+def orthogonalising(shape: tuple[int, ...]) -> float:
+    """Floating-point operations of Muon's five iterations on one tensor, as `polar` does them."""
+    rows, columns = sorted((shape[0], math.prod(shape[1:])))
+    if columns > 3 * rows:
+        return 40.0 * rows**3 + 4.0 * rows**2 * columns
+    return 10.0 * rows**3 + 20.0 * rows**2 * columns
+
+
+def turning(shape: tuple[int, ...]) -> float:
+    """Floating-point operations of a step of SOAP on one tensor, a tenth of a turn of its bases included."""
+    n = math.prod(shape)
+    return sum(6.0 * n * side + 0.8 * side**3 for side in (*shape[:2], math.prod(shape[2:])) if side > 1)
 
 
 def choose_descent(plan: Plan) -> None:

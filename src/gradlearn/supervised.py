@@ -21,6 +21,7 @@ from gradlearn.loop import evaluating
 from gradlearn.plan import Plan
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 PART = 1024  # examples scored at once
 
 
@@ -141,6 +142,33 @@ def try_out(task: Supervised, model: nn.Module) -> None:
             raise InputTrouble(f"loss: {str(error).splitlines()[0]} ({_kind(output)} against {_kind(batch.y)})") from error
     if not total.requires_grad and any(p.requires_grad for p in model.parameters()):
         raise InputTrouble("loss: does not depend on any parameter of the model; compute it from the model's output")
+
+
+def operations(task: Supervised, model: nn.Module) -> float:
+    """Floating-point operations of one example in a training step, about: forward, and twice that backward.
+
+    Each matrix of a layer counts once for each place of its output (a pixel, a word); torch's own counter loads its compiler, 5 s.
+    """
+    found = 0.0
+
+    def note(module: nn.Module, _: Any, output: Any) -> None:
+        nonlocal found
+        weights = sum(p.numel() for p in module._parameters.values() if p is not None and p.ndim >= 2)
+        outputs = [t for t in leaves(output) if t.ndim]
+        if weights and outputs and not isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+            channels = outputs[0].shape[1 if isinstance(module, _CONVOLUTIONS) and outputs[0].ndim > 1 else -1]
+            found += 2.0 * weights * outputs[0].numel() / max(channels, 1)
+
+    data = task.data("train")
+    batch = data(torch.arange(min(2, len(data))), -1)
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
+    try:
+        with evaluating(model):
+            call(model, moved(batch.x, next((p.device for p in model.parameters()), torch.device("cpu"))))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return 3.0 * found / max(len(batch.index), 1)
 
 
 def _kind(value: Any) -> str:

@@ -90,7 +90,7 @@ class Muon(Whole):
         params, steps = [], []
         for family in families:
             m = family.stack("momentum_buffer")  # (n parts, o, i k)
-            g = torch.stack([p.grad for p in family.params if p.grad is not None]).to(exact(family.params[0])).view(m.shape)
+            g = torch.stack([p.grad for p in family.params if p.grad is not None]).to(exact(family.params[0])).reshape(m.shape)
             m.lerp_(g, 1.0 - group["momentum"])
             u = g.lerp_(m, group["momentum"]) if group["nesterov"] else g.copy_(m)
             orthogonalise_(u, group["steps"], group["coefficients"])

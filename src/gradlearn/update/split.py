@@ -9,7 +9,7 @@ all others the rest. Equal to its parts run apart, bit for bit; state is theirs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -33,6 +33,8 @@ class Split(Around):
         rest: the update of biases, norms and all else.
         rates: learning rates of the four parts, in units of `lr`.
     """
+
+    trial: ClassVar[dict[str, float]] = {"lr": 0.05}
 
     elementwise = False
     wraps = ("matrix", "embedding", "head", "rest")
