@@ -6,8 +6,10 @@ import math
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find
@@ -21,10 +23,14 @@ from gradlearn.plan import (
     choose_descent,
     choose_length,
     choose_threads,
+    choose_update,
+    orthogonalising,
     plan_from,
     seconds_of,
+    turning,
     usual_epochs,
 )
+from gradlearn.update.soap import SOAP
 
 
 def test_what_the_user_set_stays():
@@ -211,3 +217,55 @@ def test_seconds(text: float | str, seconds: float):
 def test_seconds_that_cannot_be_are_refused(text: Any):
     with pytest.raises(InputTrouble, match=r"--time .*: expected seconds above 0, or such as 60s, 5m, 2h"):
         seconds_of(text)
+
+
+MLP = [("matrix", (64, 64)), ("rest", (64,)), ("matrix", (64, 64)), ("head", (10, 64)), ("rest", (10,))]
+WIDE = [("matrix", (512, 784)), ("matrix", (512, 512)), ("head", (10, 512)), ("rest", (512,))]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "work", "expected"),
+    [
+        (MLP, 2.4e6, "split"),  # dear for its step, but next to nothing
+        (WIDE, 5e8, "adamw"),
+        (WIDE, 1e10, "split"),  # the same matrices, used in many places
+        ([("matrix", (10, 64)), ("rest", (10,))], 1e5, "soap"),
+        ([("matrix", (1, 100_000))], 1e5, "adamw"),  # its basis would be 100,000 x 100,000
+        ([("rest", (7,))], 1e3, "soap"),
+    ],
+)
+def test_the_update_follows_from_the_matrices_and_the_arithmetic_of_a_step(tensors: Any, work: float, expected: str):
+    plan = Plan()
+    choose_update(plan, tensors, work)
+    assert plan["update"] == expected
+
+
+def test_an_update_that_was_named_stays_and_options_of_adamw_name_it():
+    plan = Plan({"update": "sgd"})
+    choose_update(plan, MLP, 1e6)
+    assert plan.choices["update"].by == "user"
+    assert plan["update"] == "sgd"
+    plan = Plan({"adamw.weight_decay": 0.1})
+    choose_update(plan, MLP, 1e6)
+    assert plan["update"] == "adamw"
+
+
+def test_the_arithmetic_of_the_updates_is_that_of_their_products():
+    """Counted by torch, in the steps as they are taken."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from gradlearn.polar import orthogonalise_
+
+    for shape in ((96, 128), (32, 400)):
+        with FlopCounterMode(display=False) as counter:
+            orthogonalise_(torch.randn(1, *shape))
+        assert orthogonalising(shape) == pytest.approx(counter.get_total_flops(), rel=0.15)
+        weight = nn.Parameter(torch.randn(shape))
+        update = SOAP([weight])
+        weight.grad = torch.randn(shape)
+        update.step()
+        with FlopCounterMode(display=False) as counter:
+            update.step()
+        statistics = 2 * math.prod(shape) * sum(shape)  # baddbmm_, which torch's counter does not know
+        products = turning(shape) - 0.8 * sum(n**3 for n in shape)
+        assert products == pytest.approx(counter.get_total_flops() + statistics, rel=0.01)

@@ -109,7 +109,9 @@ def test_without_roles_matrices_are_told_by_their_shape():
     params = [nn.Parameter(draw(5, 3)), nn.Parameter(draw(5)), nn.Parameter(draw(4, 3, 2, 2))]
     split = Split(params, lr=0.01, matrix=Muon, rest=AdamW)
     assert [[tuple(p.shape) for p in g["params"]] for g in split.param_groups] == [[(5, 3), (4, 3, 2, 2)], [(5,)]]
-    plain = Split([nn.Parameter(p.detach().clone()) for p in params], lr=0.01, matrix=torch.optim.Muon)  # torch's Muon: no convolutions
+    plain = Split(
+        [nn.Parameter(p.detach().clone()) for p in params], lr=0.01, matrix=torch.optim.Muon
+    )  # torch's Muon: no convolutions
     assert [[tuple(p.shape) for p in g["params"]] for g in plain.param_groups] == [[(5, 3)], [(5,), (4, 3, 2, 2)]]
 
 
