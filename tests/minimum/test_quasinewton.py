@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -44,26 +45,26 @@ def test_the_memory_is_bfgs_written_out_slowly():
     pairs = [(s, s + 0.3 * torch.randn(5, generator=g, dtype=F64)) for s in torch.randn(4, 5, generator=g, dtype=F64)]
     pairs = [(s, y if s @ y > 0 else s) for s, y in pairs]
     for s, y in pairs:
-        memory.learn(s, y)
+        memory.learn(s.numpy(), y.numpy())
     h = torch.eye(5, dtype=F64) * (pairs[-1][0] @ pairs[-1][1]) / (pairs[-1][1] @ pairs[-1][1])
     for s, y in pairs:
         left = torch.eye(5, dtype=F64) - torch.outer(s, y) / (s @ y)
         h = left @ h @ left.T + torch.outer(s, s) / (s @ y)
     v = torch.randn(5, generator=g, dtype=F64)
-    torch.testing.assert_close(memory.times(v), h @ v)
+    torch.testing.assert_close(torch.from_numpy(memory.times(v.numpy())), h @ v)
 
 
 def test_the_memory_forgets_the_oldest():
     memory = quasinewton.Memory(3)
     g = torch.Generator().manual_seed(2)
-    rows = torch.randn(quasinewton.PAIRS + 5, 3, generator=g, dtype=F64)
+    rows = torch.randn(quasinewton.PAIRS + 5, 3, generator=g, dtype=F64).numpy()
     other = quasinewton.Memory(3)
     for i, s in enumerate(rows):
-        memory.learn(s, 2 * s + 0.1 * s.flip(0))
+        memory.learn(s, 2 * s + 0.1 * s[::-1])
         if i >= 5:
-            other.learn(s, 2 * s + 0.1 * s.flip(0))
-    v = torch.ones(3, dtype=F64)
-    torch.testing.assert_close(memory.times(v), other.times(v))
+            other.learn(s, 2 * s + 0.1 * s[::-1])
+    v = np.ones(3)
+    np.testing.assert_allclose(memory.times(v), other.times(v))
 
 
 def test_a_box_is_solved_as_by_clipping_where_coordinates_are_apart():

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
-
-from torch import Tensor
+from typing import Any, NamedTuple
 
 ENOUGH, FLAT = 1e-4, 0.9  # c1, c2
 ROUNDING = 4e-15  # of a value, relative to its size
@@ -25,8 +23,8 @@ class Point(NamedTuple):
     a: float
     f: float
     slope: float
-    x: Tensor
-    g: Tensor
+    x: Any  # (n,)
+    g: Any
 
 
 def wolfe(at: Callable[[float], Point], zero: Point, a: float, most: float = math.inf, tries: int = 30) -> Point | None:
