@@ -126,7 +126,7 @@ class Turned:
                 axis = side if self.m.ndim == 4 else side - 1
                 index = order.view([-1, *(order.shape[1] if i == axis else 1 for i in range(self.m.ndim - 1))])
                 self.v.copy_(torch.take_along_dim(self.v, index, 1 + axis))
-                self.m.copy_(act(basis.mT @ old, self.m, side))
+                self.m.copy_(act(basis.mT, act(old, self.m, side), side))
 
 
 def eigenbasis(gram: Tensor) -> Tensor:
