@@ -22,7 +22,7 @@ def radam(
 ) -> tuple[Any, ...]:
     """One coordinate of theta, of the mean and of the square; one of `plain` and `scaled` is 0."""
     m, v = lerp(m, g, a1), lerp(v, g * g, a2)
-    return p * keep - (plain * m + (scaled * m) / (sqrt(v) + eps)), m, v
+    return p * keep - m * (plain + scaled / (sqrt(v) + eps)), m, v
 
 
 class RAdam(Elementwise):
