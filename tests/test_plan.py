@@ -30,6 +30,7 @@ from gradlearn.plan import (
     turning,
     usual_epochs,
 )
+from gradlearn.update.muon import Muon
 from gradlearn.update.soap import SOAP
 
 
@@ -238,6 +239,21 @@ def test_the_update_follows_from_the_matrices_and_the_arithmetic_of_a_step(tenso
     plan = Plan()
     choose_update(plan, tensors, work)
     assert plan["update"] == expected
+
+
+def test_few_examples_are_not_learned_by_heart():
+    for examples, expected in ((300, "adamw"), (3000, "split")):
+        plan = Plan()
+        choose_update(plan, MLP, 2.4e6, examples)
+        assert plan["update"] == expected
+
+
+def test_a_matrix_of_one_row_is_a_vector():
+    plan = Plan()
+    choose_update(plan, [("matrix", (1, 3)), ("head", (1, 2)), ("rest", (1,))], 1e3)
+    assert plan["update"] == "soap"
+    row = nn.Parameter(torch.ones(1, 3))
+    assert "exp_avg" in Muon([row]).state[row]
 
 
 def test_an_update_that_was_named_stays_and_options_of_adamw_name_it():

@@ -274,7 +274,7 @@ def _planned(task: Supervised, plan: Plan, begun: float) -> tuple[Descent, Clock
     task.use(plan)
     if "update" not in plan:
         tensors = [(m.role, tuple(m.param.shape)) for m in members_of(model)]
-        choose_update(plan, tensors, operations(task, model) * batch_size(plan, n))
+        choose_update(plan, tensors, operations(task, model) * batch_size(plan, n), n)
     reserve = 0.0
     if "time" in plan:
         budget = seconds_of(plan["time"])

@@ -19,6 +19,7 @@ from gradlearn.find import attribute, default, describe, find, is_penalty, names
 
 SMALL = 1e9  # operations in a step below which one thread is as fast, and far faster where others use the machine too
 LITTLE = 3e7  # operations that an update may always add to a step: half a millisecond
+MANY = 1000  # training examples from which Muon's faster fit is no closer fit of the noise
 PIECE = 1024  # examples of a full batch that are in memory at once
 PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
 
@@ -177,22 +178,26 @@ def usual_epochs(plan: Plan, n: int, steps: int = 1000, most: int = 100, least: 
     return min(max(math.ceil(steps * batch_size(plan, n) / n), least), most)
 
 
-def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], work: float) -> None:
+def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], work: float, examples: float = math.inf) -> None:
     """The update for a model of these tensors, (role, shape) each, and so many floating-point operations a step.
 
-    Muon for hidden matrices where its products cost no more than the step's own arithmetic, or next to nothing; for a model of
-    one layer, or none, Adam in the eigenbasis of its only matrix; else AdamW.
+    Muon for hidden matrices where its products cost no more than the step's own arithmetic, or next to nothing, and there are
+    examples enough not to be learned by heart; for a model of one layer, or none, Adam in the eigenbasis of its matrix; else AdamW.
     """
     if any(name.startswith("adamw.") for name in plan.choices):
         plan.choose("update", "adamw", "its options were given")
-    hidden = [shape for role, shape in tensors if role == "matrix"]
-    alone = len(hidden) == 1 and not any(role == "head" for role, _ in tensors)
-    spent = sum(turning(shape) if alone else orthogonalising(shape) for shape in hidden)
+    matrices = [(role, shape) for role, shape in tensors if len(shape) > 1]
+    hidden = [shape for role, shape in matrices if role == "matrix" and min(shape[0], math.prod(shape[1:])) > 1]
+    if not hidden or len(matrices) == 1:
+        name, spent = "SOAP", sum(turning(shape) for _, shape in matrices)
+    else:
+        name, spent = "Muon", sum(map(orthogonalising, hidden))
     if spent > max(work, LITTLE):
-        why = f"robust; Muon would add {spent / 1e6:.3g} MFLOP to a step of {work / 1e6:.3g}"
-        plan.choose("update", "adamw", why)
-    elif alone or not hidden:
+        plan.choose("update", "adamw", f"robust; {name} would add {spent / 1e6:.3g} MFLOP to a step of {work / 1e6:.3g}")
+    elif name == "SOAP":
         plan.choose("update", "soap", "one layer: Adam in the eigenbasis of the matrix, with a short memory")
+    elif examples < MANY:
+        plan.choose("update", "adamw", f"robust; Muon learns few examples by heart, and {examples} are few")
     else:
         plan.choose("update", "split", "Muon for hidden matrices: all directions move, not the steepest alone; AdamW for the rest")
 

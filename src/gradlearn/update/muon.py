@@ -74,8 +74,8 @@ class Muon(Whole):
         super().__init__(params, defaults | {"betas": betas, "eps": eps})
 
     def takes(self, p: Tensor, group: dict[str, Any]) -> bool:
-        """Hidden matrices and convolutions."""
-        return group.get("role", "matrix") in ("matrix", "all")
+        """Hidden matrices and convolutions; what has one row or column has one direction, and is a vector."""
+        return group.get("role", "matrix") in ("matrix", "all") and min(p.shape[0] // group["parts"], p.numel() // p.shape[0]) > 1
 
     def begin(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         """The momentum, (parts, o, i k); the mean square of each row, where it is asked for."""
