@@ -696,3 +696,9 @@ def test_the_example_that_is_not_a_number_is_named_by_its_row_in_what_was_given(
     run = gradlearn.fit(model, (x, y), loss="mse", valid=0.2, steps=40, batch=16)
     named = {row for finding in run.findings for row in finding.evidence["examples"]}
     assert named == {137}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_script_module_is_refused_in_one_line():
+    with pytest.raises(InputTrouble, match="ScriptModule"):
+        fit(torch.jit.trace(net(), X[:2]), (X, Y), steps=1)

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from gradlearn.errors import InputTrouble
 from gradlearn.matrix import Family, Whole, act, active, gram_, normal, shape_of, sides, unfold, whole
+from gradlearn.update.muon import Muon
+from gradlearn.update.shampoo import Shampoo
+from gradlearn.update.soap import SOAP
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -193,3 +196,22 @@ def test_what_is_no_matrix_is_stepped_by_torchs_adamw_bitwise(gaps: bool):
         theirs.step()
     assert torch.equal(a, b)
     assert not torch.equal(b, draw(10, dtype=torch.float32)[::2])
+
+
+@pytest.mark.parametrize("kind", [SOAP, Shampoo, Muon])
+def test_kinds_of_numbers_in_one_group_are_stepped_as_alone(kind: Any):
+    """The first is float32; a later bfloat16 is rounded once all the same."""
+    g = torch.Generator().manual_seed(0)
+    kinds = (torch.float32, torch.bfloat16, torch.float64)
+    params = [nn.Parameter(torch.randn(4 + i, 3, generator=g).to(k)) for i, k in enumerate(kinds)]
+    alone = [nn.Parameter(p.detach().clone()) for p in params]
+    update, others = kind(params, lr=0.01), [kind([p], lr=0.01) for p in alone]
+    for _ in range(3):
+        for p, q in zip(params, alone, strict=True):
+            p.grad = torch.randn(p.shape, generator=g).to(p.dtype)
+            q.grad = p.grad.clone()
+        update.step()
+        for other in others:
+            other.step()
+    for p, q in zip(params, alone, strict=True):
+        assert torch.equal(p, q)

@@ -229,6 +229,8 @@ def _user(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any
 def _task(model: nn.Module, data: Any, loss: Any, valid: Any, user: dict[str, Any], weight: Any) -> Supervised:
     if not isinstance(model, nn.Module):
         raise InputTrouble(f"fit: expected an nn.Module, got {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputTrouble("fit: a ScriptModule keeps its parameters to itself; give the nn.Module that it was made from")
     task = Supervised(model, loss, split_of(to_data(data), valid, user.get("seed", 0)), weight)
     if "device" in user:
         model.to(usable(user["device"]))

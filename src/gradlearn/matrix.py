@@ -128,7 +128,7 @@ class Whole(Kept):
         raise NotImplementedError
 
     def turn(self, families: list[Family], group: dict[str, Any], step: int) -> None:
-        """One step for these families of a group, of which this is number `step`, from 1."""
+        """One step for these families of a group, of one type of number and device, of which this is number `step`, from 1."""
         raise NotImplementedError
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -151,7 +151,7 @@ class Whole(Kept):
         return p.ndim >= self.dimensions and p.numel() > 0 and self.takes(p, group)
 
     def update(self) -> None:
-        """AdamW for what is no matrix, and one turn for all families of one age."""
+        """AdamW for what is no matrix, and one turn for all families of one age, kind and device."""
         for index, group in enumerate(self.param_groups):
             known = self._sort(index, group)
             ages = [family.age() for family in known.families]
@@ -160,8 +160,10 @@ class Whole(Kept):
                 known = self._sort(index, group)
                 ages = [family.age() for family in known.families]
             adamw(known.others, [self.state[p] for p in known.others], group)
-            for age in dict.fromkeys(age for age in ages if age is not None):
-                families = [family for family, own in zip(known.families, ages, strict=True) if own == age]
+            together: dict[tuple[Any, ...], list[Family]] = {}
+            for age, family in zip(ages, known.families, strict=True):
+                together.setdefault((age, family.params[0].dtype, family.params[0].device), []).append(family)
+            for (age, *_), families in together.items():
                 for family in families:
                     family.stack("step").add_(1.0)
                 self.turn(families, group, age + 1)

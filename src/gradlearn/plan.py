@@ -224,6 +224,9 @@ def choose_descent(plan: Plan) -> None:
         plan.choose("lr", round(min(0.02, 0.3 / math.sqrt(steps)), 6), f"0.3 / sqrt({steps} steps), at most 0.02")
     else:
         plan.choose("lr", default("update", update, "lr"), f"the usual rate of {update}")
+    if update == "split" and plan.choices["lr"].by != "user":
+        further = round(min(max(math.sqrt(1000 / steps), 1.0), 6.0), 2)
+        plan.choose("split.rates", [further, 1.0, 1.0, 1.0], f"Muon's steps are short: matrices go as far in {steps} as in 1,000")
     if not (is_number(plan["lr"]) and plan["lr"] > 0):
         raise InputTrouble(f"--lr {plan['lr']}: must be a finite number above 0")
     plan.choose("gradient", "backprop", "the model is differentiable")

@@ -97,3 +97,22 @@ def test_one_more_descent_of_a_solved_problem_takes_one_evaluation():
     f = function(lambda x: (x**2).sum(), torch.zeros(3, dtype=F64))
     assert quasinewton.descend(f, f.start).why == "gradient"
     assert f.nfev == 1
+
+
+def test_pairs_of_very_different_scales_are_products_to_the_last_digits():
+    """As two solves of triangles, which exchange no rows, and as the two loops over the pairs."""
+    g = torch.Generator().manual_seed(3)
+    memory = quasinewton.Memory(4)
+    pairs = []
+    for k in range(12):
+        s = (10.0 ** (6 - 3 * k) * torch.randn(4, generator=g, dtype=F64)).numpy()
+        pairs.append((s, np.array([1.0, 30.0, 4.0, 0.5]) * s))
+        memory.learn(*pairs[-1])
+    q, shares = np.ones(4), []
+    for s, y in reversed(pairs):
+        shares.append((s @ q) / (s @ y))
+        q = q - shares[-1] * y
+    q = q * (pairs[-1][0] @ pairs[-1][1]) / (pairs[-1][1] @ pairs[-1][1])
+    for (s, y), share in zip(pairs, reversed(shares), strict=True):
+        q = q + (share - (y @ q) / (s @ y)) * s
+    np.testing.assert_allclose(memory.times(np.ones(4)), q, rtol=1e-8)

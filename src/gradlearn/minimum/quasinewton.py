@@ -73,7 +73,8 @@ class Memory:
         s, y, sy = self._s[:k], self._y[:k], self._sy[:k, :k]
         c = sy[-1, -1] / self._yy[k - 1, k - 1]
         u = np.linalg.solve(sy, s @ g)
-        v = np.linalg.solve(sy.T, sy.diagonal() * u + c * (self._yy[:k, :k] @ u - y @ g))
+        right = sy.diagonal() * u + c * (self._yy[:k, :k] @ u - y @ g)
+        v = np.linalg.solve(sy.T[::-1, ::-1], right[::-1])[::-1]  # upper triangular too: no rows are exchanged, no digits lost
         return c * (g - u @ y) + v @ s
 
     def forget(self) -> None:
