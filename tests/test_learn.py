@@ -19,6 +19,7 @@ from gradlearn import chance
 from gradlearn.adapt import Examples, Items, loss_of, rows, to_data
 from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.gradient.backprop import Backprop
+from gradlearn.supervised import Supervised, operations
 from gradlearn.symbols import Batch, Losses
 from gradlearn.theta import Theta
 from toys import normal
@@ -702,3 +703,22 @@ def test_the_example_that_is_not_a_number_is_named_by_its_row_in_what_was_given(
 def test_a_script_module_is_refused_in_one_line():
     with pytest.raises(InputTrouble, match="ScriptModule"):
         fit(torch.jit.trace(net(), X[:2]), (X, Y), steps=1)
+
+
+def test_operations_count_each_matrix_once_for_each_place_of_its_output():
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.look, self.read = nn.Embedding(50, 8), nn.LSTM(8, 16, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.read(self.look(x))[0][:, -1]
+
+    def counted(model: nn.Module, x: Tensor) -> float:
+        return operations(Supervised(model, "cross_entropy", {"train": Examples(x, torch.zeros(len(x)).long())}), model)
+
+    assert counted(nn.Linear(5, 3), torch.randn(4, 5)) == 6 * 5 * 3
+    assert counted(nn.Linear(5, 3), torch.randn(4, 7, 5)) == 6 * 5 * 3 * 7
+    assert counted(nn.Conv2d(3, 8, 3), torch.randn(4, 3, 6, 6)) == 6 * (3 * 8 * 9) * 16
+    assert counted(Words(), torch.randint(0, 50, (4, 9))) == 6 * (4 * 16) * (8 + 16) * 9
+    assert counted(nn.LayerNorm(5), torch.randn(4, 5)) == 0

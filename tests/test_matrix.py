@@ -142,16 +142,18 @@ def test_counters_that_somebody_has_changed_make_families_anew():
 
 
 def test_state_moved_by_somebody_else_is_seen():
-    """As Lightning and accelerate do it: a new dictionary, or a new tensor in it."""
+    """As Lightning and accelerate do it: a new tensor in a parameter's state, or a new dictionary."""
     a, b = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2, 3))
     update = Probe([a, b])
     a.grad, b.grad = torch.ones(2, 3), torch.ones(2, 3)
     update.step()
-    update.state[a] = {name: t + (name == "count") for name, t in update.state[a].items()}
     update.state[b]["count"] = torch.full((1, 1, 2, 3), 5.0)
     update.step()
-    assert torch.equal(update.state[a]["count"], torch.full((1, 1, 2, 3), 3.0))
     assert torch.equal(update.state[b]["count"], torch.full((1, 1, 2, 3), 6.0))
+    update.state[a] = {name: t + (name == "count") for name, t in update.state[a].items()}
+    update.step()
+    assert torch.equal(update.state[a]["count"], torch.full((1, 1, 2, 3), 4.0))
+    assert torch.equal(update.state[b]["count"], torch.full((1, 1, 2, 3), 7.0))
 
 
 def test_loaded_state_takes_the_place_of_the_stack_and_keeps_its_type():

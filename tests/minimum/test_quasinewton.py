@@ -105,7 +105,7 @@ def test_pairs_of_very_different_scales_are_products_to_the_last_digits():
     memory = quasinewton.Memory(4)
     pairs = []
     for k in range(12):
-        s = (10.0 ** (6 - 3 * k) * torch.randn(4, generator=g, dtype=F64)).numpy()
+        s = (10.0 ** (3 * k - 18) * torch.randn(4, generator=g, dtype=F64)).numpy()
         pairs.append((s, np.array([1.0, 30.0, 4.0, 0.5]) * s))
         memory.learn(*pairs[-1])
     q, shares = np.ones(4), []

@@ -174,3 +174,16 @@ def test_smoothing_finds_the_bowl_under_the_ripples():
     on = terrain(lambda x: ((x - shift) ** 2).sum(-1) + 3 * (1 - torch.cos(wave * ((x - shift) @ q))).sum(-1), 6, target=1e-6)
     on.function.max_evals = 60000
     assert run(STRATEGIES["smoothing"](), on, 2)[-1] == "target"
+
+
+def test_restarts_keep_the_few_rows_that_go_down_a_long_valley():
+    """Four starts in five fall at once to 1; the others need a hundred steps, and end at 0."""
+
+    def f(x):
+        y = x[..., 1:]
+        valley = (100.0 * (y[..., 1:] - y[..., :-1] ** 2) ** 2 + (1.0 - y[..., :-1]) ** 2).sum(-1)
+        return torch.where(x[..., 0] < -3.0, valley, 1.0 + y.square().sum(-1))
+
+    on = terrain(f, 9)
+    run(restarts.Restarts(), on, rounds=1)
+    assert on.least < 1e-3
