@@ -256,11 +256,14 @@ def test_a_matrix_of_one_row_is_a_vector():
     assert "exp_avg" in Muon([row]).state[row]
 
 
-@pytest.mark.parametrize(("steps", "expected"), [(10, 6.0), (60, 4.08), (1000, 1.0), (50_000, 1.0)])
+@pytest.mark.parametrize(("steps", "expected"), [(10, 6.0), (60, 4.08), (999, 1.0)])
 def test_a_short_run_of_muon_goes_as_far_as_a_long_one(steps: int, expected: float):
     plan = Plan({"update": "split", "steps": steps, "batches": "shuffle"})
     choose_descent(plan)
     assert plan["split.rates"] == [expected, 1.0, 1.0, 1.0]
+    long = Plan({"update": "split", "steps": 1000, "batches": "shuffle"})
+    choose_descent(long)
+    assert "split.rates" not in long
     given = Plan({"update": "split", "steps": steps, "batches": "shuffle", "lr": 0.01})
     choose_descent(given)
     assert "split.rates" not in given, "a rate that the user gave is every part's"

@@ -20,6 +20,7 @@ from gradlearn.find import attribute, default, describe, find, is_penalty, names
 SMALL = 1e9  # operations in a step below which one thread is as fast, and far faster where others use the machine too
 LITTLE = 3e7  # operations that an update may always add to a step: half a millisecond
 MANY = 1000  # training examples from which Muon's faster fit is no closer fit of the noise
+FAR = 1000  # steps in which Muon at the usual rate goes as far as weights have to
 PIECE = 1024  # examples of a full batch that are in memory at once
 PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
 
@@ -224,9 +225,9 @@ def choose_descent(plan: Plan) -> None:
         plan.choose("lr", round(min(0.02, 0.3 / math.sqrt(steps)), 6), f"0.3 / sqrt({steps} steps), at most 0.02")
     else:
         plan.choose("lr", default("update", update, "lr"), f"the usual rate of {update}")
-    if update == "split" and plan.choices["lr"].by != "user":
-        further = round(min(max(math.sqrt(1000 / steps), 1.0), 6.0), 2)
-        plan.choose("split.rates", [further, 1.0, 1.0, 1.0], f"Muon's steps are short: matrices go as far in {steps} as in 1,000")
+    if update == "split" and steps < FAR and plan.choices["lr"].by != "user":
+        further = round(min(math.sqrt(FAR / steps), 6.0), 2)
+        plan.choose("split.rates", [further, 1.0, 1.0, 1.0], f"Muon's steps are short: its matrices go as far as in {FAR:,}")
     if not (is_number(plan["lr"]) and plan["lr"] > 0):
         raise InputTrouble(f"--lr {plan['lr']}: must be a finite number above 0")
     plan.choose("gradient", "backprop", "the model is differentiable")
