@@ -722,3 +722,23 @@ def test_operations_count_each_matrix_once_for_each_place_of_its_output():
     assert counted(nn.Conv2d(3, 8, 3), torch.randn(4, 3, 6, 6)) == 6 * (3 * 8 * 9) * 16
     assert counted(Words(), torch.randint(0, 50, (4, 9))) == 6 * (4 * 16) * (8 + 16) * 9
     assert counted(nn.LayerNorm(5), torch.randn(4, 5)) == 0
+
+
+def test_a_resumed_run_keeps_its_seed_and_its_split_where_none_is_given(tmp_path: Path):
+    def stop(descent: Any, step: Any) -> None:
+        descent.interrupted = step.t == 10
+
+    whole = net()
+    fit(whole, (X, Y), steps=20, seed=5)
+    broken = net()
+    fit(broken, (X, Y), steps=20, seed=5, run=tmp_path / "r", show=stop)
+    resumed = fit(net(), (X, Y), resume=tmp_path / "r")
+    for a, b in zip(whole.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(InputTrouble, match="seed=4, but the run in"):
+        fit(net(), (X, Y), resume=tmp_path / "r", seed=4)
+
+
+def test_who_names_no_seed_has_not_set_one():
+    choice = fit(net(), (X, Y), steps=1).settings["choice"]["seed"]
+    assert (choice["value"], choice["by"]) == (0, "plan")

@@ -107,7 +107,7 @@ def fit(
     update: str = "auto",
     lr: float | str = "auto",
     act: bool = True,
-    seed: int = 0,
+    seed: int | None = None,
     run: str | Path | None = None,
     resume: str | Path | None = None,
     class_weight: Any = None,
@@ -129,7 +129,7 @@ def fit(
         update: name of an update (`gradlearn list update`), or "auto".
         lr: the peak learning rate, or "auto".
         act: whether remedies act; False only watches, and ends at the first non-finite step.
-        seed: of everything that is drawn.
+        seed: of everything that is drawn; 0, or that of the run that is resumed.
         run: a folder to write log, checkpoints, model and report to; none unless asked.
         resume: a run folder of the same call to go on from; its choices are taken over, a different one is refused.
         class_weight: one weight per class, for cross_entropy.
@@ -151,7 +151,7 @@ def fit(
     random_state = torch.get_rng_state()
     with ExitStack() as stack:
         stack.callback(torch.set_rng_state, random_state)
-        task = _task(model, data, loss, valid, user, class_weight)
+        task = _task(model, data, loss, valid, user, class_weight, _seed(user, resume))
         descent, plan, record, clock = _open(task, user, run, resume, begun, stack)
         stack.callback(descent.theta.release)
         signals = None
@@ -182,7 +182,7 @@ def train(
     weight = given.pop("class_weight", None)
     plain = {k: given.pop(k, None) for k in SETTINGS}
     user = _user(plain, given)
-    task = _task(model, data, loss, valid, user, weight)
+    task = _task(model, data, loss, valid, user, weight, _seed(user, None))
     descent, _ = _planned(task, Plan(user), 0.0)
     try:
         yield from steps_of(descent)
@@ -226,12 +226,23 @@ def _user(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any
     return user
 
 
-def _task(model: nn.Module, data: Any, loss: Any, valid: Any, user: dict[str, Any], weight: Any) -> Supervised:
+def _seed(user: Mapping[str, Any], resume: str | Path | None) -> int:
+    """What the data are split by: a run that is resumed must see the same examples."""
+    if "seed" in user or resume is None:
+        return user.get("seed", 0)
+    from gradlearn.record.folder import open_run
+    from gradlearn.record.settings import read
+
+    open_run(Path(resume))
+    return plan_from(read(Path(resume)))["seed"]
+
+
+def _task(model: nn.Module, data: Any, loss: Any, valid: Any, user: dict[str, Any], weight: Any, seed: int) -> Supervised:
     if not isinstance(model, nn.Module):
         raise InputTrouble(f"fit: expected an nn.Module, got {type(model).__name__}")
     if isinstance(model, torch.jit.ScriptModule):
         raise InputTrouble("fit: a ScriptModule keeps its parameters to itself; give the nn.Module that it was made from")
-    task = Supervised(model, loss, split_of(to_data(data), valid, user.get("seed", 0)), weight)
+    task = Supervised(model, loss, split_of(to_data(data), valid, seed), weight)
     if "device" in user:
         model.to(usable(user["device"]))
     try_out(task, model)
