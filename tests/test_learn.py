@@ -729,10 +729,10 @@ def test_a_resumed_run_keeps_its_seed_and_its_split_where_none_is_given(tmp_path
         descent.interrupted = step.t == 10
 
     whole = net()
-    fit(whole, (X, Y), seed=5)
+    fit(whole, (X, Y), valid=0.3, seed=5)
     broken = net()
-    fit(broken, (X, Y), seed=5, run=tmp_path / "r", show=stop)
-    resumed = fit(net(), (X, Y), resume=tmp_path / "r")
+    fit(broken, (X, Y), valid=0.3, seed=5, run=tmp_path / "r", show=stop)
+    resumed = fit(net(), (X, Y), valid=0.3, resume=tmp_path / "r")
     for a, b in zip(whole.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(InputTrouble, match="seed=4, but the run in"):
