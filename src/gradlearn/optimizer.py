@@ -175,6 +175,21 @@ class Elementwise(Light):
         """What the formula takes after the tensors; `group["step"]` counts from 1 here. Each class of this kind says its own."""
         raise NotImplementedError
 
+    def coordinates(self) -> tuple[Formula, tuple[str, ...]] | None:
+        """The formula and the names of its states, where a step is that and nothing else: what a program can do by itself."""
+        return (self.formula, self.states) if type(self).update is Elementwise.update and not self._late() else None
+
+    def _late(self) -> bool:
+        return any(any(group["missed"]) for group in self.param_groups)
+
+    def counted(self, group: dict[str, Any]) -> int:
+        """Steps of a group so far."""
+        return group["step"]
+
+    def advance(self, group: dict[str, Any], steps: int) -> None:
+        """So many steps were taken elsewhere."""
+        group["step"] += steps
+
     def update(self) -> None:
         """One pass over memory for each group."""
         for index, group in enumerate(self.param_groups):

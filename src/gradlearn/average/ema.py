@@ -35,27 +35,31 @@ class Ema:
         self.decay, self.every = decay, max(every, 1)
         self.steps = 0
         self._numbers = [t.is_floating_point() and bool(torch.isfinite(t).all()) for t in theta.buffers()]  # not an infinite mask
-        self.mean = [t.clone() for t in self._sources(theta)]
+        self.mean = [t.clone() for t in self.sources(theta)]
 
     def see(self, theta: Theta, now: Now | None = None) -> None:
         """Take in theta after a step."""
+        weight = self.weight(1)
         self.steps += 1
-        if self.steps % self.every:
+        if not weight:
             return
-        k = self.steps // self.every
-        weight = 1.0 - min(self.decay, (1 + k) / (10 + k))
-        torch._foreach_lerp_(self.mean, self._sources(theta), weight)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(self.mean, self.sources(theta), weight)  # pyright: ignore[reportPrivateImportUsage]
+
+    def weight(self, ahead: int) -> float:
+        """What theta counts for in the look after so many steps more; 0 where there is none."""
+        k, rest = divmod(self.steps + ahead, self.every)
+        return 0.0 if rest else 1.0 - min(self.decay, (1 + k) / (10 + k))
 
     @contextmanager
     def shown(self, theta: Theta) -> Iterator[None]:
         """Inside, the model holds the average; afterwards it is bitwise as before."""
-        own = [t.clone() for t in self._sources(theta)]
-        for place, value in zip(self._sources(theta), self.mean, strict=True):
+        own = [t.clone() for t in self.sources(theta)]
+        for place, value in zip(self.sources(theta), self.mean, strict=True):
             place.copy_(value)
         try:
             yield
         finally:
-            for place, value in zip(self._sources(theta), own, strict=True):  # a module may have put new buffers there
+            for place, value in zip(self.sources(theta), own, strict=True):  # a module may have put new buffers there
                 place.copy_(value)
 
     def state(self) -> dict[str, Tensor]:
@@ -68,6 +72,6 @@ class Ema:
             place.copy_(state[f"mean.{i}"])
         self.steps = int(state["steps"])
 
-    def _sources(self, theta: Theta) -> list[Tensor]:
+    def sources(self, theta: Theta) -> list[Tensor]:
         """What is averaged: the vector, and the running statistics of floating type."""
         return [b.flat for b in theta.blocks] + [t for t, number in zip(theta.buffers(), self._numbers, strict=True) if number]

@@ -57,6 +57,14 @@ def go(
     return (where(u * p > zero, p * keep, p * other) - step * u,)
 
 
+def adamw(
+    p: Any, m: Any, v: Any, g: Any, keep: float, a1: float, a2: float, root: float, eps: float, step: float
+) -> tuple[Any, ...]:
+    """One coordinate of theta, mean and square, without options: what torch's fused kernel does."""
+    m, v = lerp(m, g, a1), lerp(v, g * g, a2)
+    return p * keep - step * m / (sqrt(v) * root + eps), m, v
+
+
 class AdamW(Light, torch.optim.AdamW):
     """torch's own AdamW: its fused kernel, called without the 60 us of checks and sorting that a step of torch's class spends.
 
@@ -101,6 +109,26 @@ class AdamW(Light, torch.optim.AdamW):
             "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
         }
         return self.state[p]
+
+    def coordinates(self) -> tuple[Any, tuple[str, ...]] | None:
+        """See `Elementwise`: without options that need sums, a step is a formula of one coordinate."""
+        plain = not (self.cautious or self.stable or self.decay == "cautious")
+        even = all(len({int(self.state[p]["step"]) for p in group["params"]}) <= 1 for group in self.param_groups)
+        return (adamw, ("exp_avg", "exp_avg_sq")) if plain and even else None
+
+    def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:
+        """What decay leaves, memories, the square's bias, eps, and the step with the mean's bias; `group["step"]` from 1."""
+        (b1, b2), t, lr = group["betas"], group["step"], group["lr"]
+        return 1.0 - lr * self._decay(group), 1.0 - b1, 1.0 - b2, (1.0 - b2**t) ** -0.5, group["eps"], lr / (1.0 - b1**t)
+
+    def counted(self, group: dict[str, Any]) -> int:
+        """Steps of a group so far."""
+        return int(self.state[group["params"][0]]["step"])
+
+    def advance(self, group: dict[str, Any], steps: int) -> None:
+        """So many steps were taken elsewhere."""
+        for p in group["params"]:
+            self.state[p]["step"] += steps
 
     def update(self) -> None:
         """One fused pass for each group; two passes where an option needs sums."""

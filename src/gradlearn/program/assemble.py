@@ -1,0 +1,257 @@
+"""The whole program as text: where everything lies, and one function that takes many steps.
+
+    run(table, steps, numbers, out):  for each step: gather, loss and gradient; finite? update, average : stop
+
+What a step makes for itself lies in one piece of memory, each store for as long as it is needed. Everything else is reached through
+a table of addresses, read anew in each call: parameters, the update's state, the data. Some move on with each step: the numbers of
+the batch's examples, what was drawn for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gradlearn.program.emit import BYTES, TYPES, Kernel, literal
+from gradlearn.program.loops import Item, Loop, Product
+from gradlearn.program.unfit import Unfit
+
+ALIGN = 64
+
+
+@dataclass(slots=True)
+class Layout:
+    """Where the stores of a program lie.
+
+    Attributes:
+        arena: store -> first byte in the program's own memory.
+        table: store -> (entry of the table, bytes it moves on with each step).
+        size: bytes of the program's own memory.
+    """
+
+    arena: dict[int, int] = field(default_factory=dict)
+    table: dict[int, tuple[int, int]] = field(default_factory=dict)
+    size: int = 0
+
+
+def lay_out(items: Sequence[Item], sizes: dict[int, int], kept: set[int], layout: Layout) -> None:
+    """A place for every store in `sizes` that the items touch; those in `kept` share theirs with nobody."""
+    first: dict[int, int] = {}
+    final: dict[int, int] = {}
+    for i, item in enumerate(items):
+        for span in item.spans():
+            if span.access.store in sizes:
+                first.setdefault(span.access.store, i)
+                final[span.access.store] = i
+    for store in kept:
+        if store in sizes:
+            first[store], final[store] = 0, len(items)
+    free: list[tuple[int, int]] = []  # (bytes, where)
+    ends: dict[int, list[int]] = {}
+    for i in range(len(items) + 1):
+        for store in sorted((s for s, at in first.items() if at == i), key=lambda s: -sizes[s]):
+            need = -(-max(sizes[store], 1) // ALIGN) * ALIGN
+            fits = sorted((size, where) for size, where in free if size >= need)
+            if fits:
+                size, where = fits[0]
+                free.remove((size, where))
+                if size > need:
+                    free.append((size - need, where + need))
+            else:
+                where, layout.size = layout.size, layout.size + need
+            layout.arena[store] = where
+            ends.setdefault(final[store], []).append(store)
+        for store in ends.pop(i, []):
+            need = -(-max(sizes[store], 1) // ALIGN) * ALIGN
+            free.append((need, layout.arena[store]))
+
+
+@dataclass(slots=True)
+class Parts:
+    """The items of a program by when they run.
+
+    Attributes:
+        body: batch, loss, gradient.
+        loss: the store of the loss, float64, and `square`: of the squared norm of the gradient.
+        factor: the store that the factor of a clipped gradient is put into.
+        clip: what scales the gradient.
+        update: theta and the update's state.
+        average: what an average does at a look.
+        numbers: how many numbers each step is given; the first is the bound on the norm, the second whether the average looks.
+    """
+
+    body: list[Item]
+    loss: int
+    square: int
+    factor: int
+    clip: list[Item]
+    update: list[Item]
+    average: list[Item]
+    numbers: int
+
+
+class Text:
+    """The module of one program as it is written."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.kernels: dict[str, str] = {}
+        self.declared: set[str] = set()
+        self.constants: dict[str, str] = {}
+        self.lines: list[str] = []
+        self._count = 0
+
+    def module(self, parts: Parts) -> str:
+        """All of it."""
+        entries = max((entry for entry, _ in self.layout.table.values()), default=0) + 1
+        top = ["define i64 @run(ptr %table, i64 %steps, ptr %numbers, ptr %out) {", "entry:"]
+        for i in range(entries):
+            top.append(f"  %a{i} = getelementptr i64, ptr %table, i64 {i}")
+            top.append(f"  %t{i} = load ptr, ptr %a{i}")
+        self.lines = [*top, "  br label %step", "step:", "  %s = phi i64 [0, %entry], [%next, %done]"]
+        for entry, stride in sorted({at for at in self.layout.table.values() if at[1]}):
+            self.lines.append(f"  %o{entry} = mul i64 %s, {stride}")
+            self.lines.append(f"  %m{entry} = getelementptr i8, ptr %t{entry}, i64 %o{entry}")
+        self._numbers(parts)
+        self._all(parts.body)
+        self._check(parts)
+        self._all(parts.update)
+        self._average(parts)
+        self.lines += [
+            "  %next = add i64 %s, 1",
+            "  %more = icmp ult i64 %next, %steps",
+            "  br i1 %more, label %step, label %end",
+            "end:",
+            "  ret i64 %next",
+            "stop:",
+            "  ret i64 %s",
+            "}",
+        ]
+        kernels = [f"define internal void @{name}{text}" for text, name in self.kernels.items()]
+        constants = [f"@{name} = private constant {value}" for value, name in self.constants.items()]
+        attributes = ["attributes #0 = { noinline nounwind }"]
+        return "\n".join([*constants, *sorted(self.declared), *kernels, *self.lines, *attributes])
+
+    def _numbers(self, parts: Parts) -> None:
+        self.lines.append(f"  %n = mul i64 %s, {parts.numbers}")
+        for i, name in enumerate(("clip", "look")):
+            self.lines.append(f"  %n{name} = add i64 %n, {i}")
+            self.lines.append(f"  %g{name} = getelementptr double, ptr %numbers, i64 %n{name}")
+            self.lines.append(f"  %{name} = load double, ptr %g{name}")
+
+    def _check(self, parts: Parts) -> None:
+        """Loss and norm out; the end if they are not finite; the gradient scaled if it is too long."""
+        loss, square = (self._base(store) for store in (parts.loss, parts.square))
+        self.declared.add("declare double @llvm.sqrt.f64(double)")
+        self.lines += [
+            f"  %loss = load double, ptr {loss}",
+            f"  %square = load double, ptr {square}",
+            "  %norm = call double @llvm.sqrt.f64(double %square)",
+            "  %at = mul i64 %s, 2",
+            "  %atloss = getelementptr double, ptr %out, i64 %at",
+            "  store double %loss, ptr %atloss",
+            "  %after = add i64 %at, 1",
+            "  %atnorm = getelementptr double, ptr %out, i64 %after",
+            "  store double %norm, ptr %atnorm",
+            "  %total = fadd double %loss, %norm",
+            "  %rest = fsub double %total, %total",
+            f"  %finite = fcmp oeq double %rest, {literal(0.0, 'f64')}",
+            "  br i1 %finite, label %go, label %stop",
+            "go:",
+            f"  %clips = fcmp ogt double %clip, {literal(0.0, 'f64')}",
+            "  %long = fcmp olt double %clip, %norm",
+            "  %both = and i1 %clips, %long",
+            "  br i1 %both, label %scale, label %move",
+            "scale:",
+            "  %factor = fdiv double %clip, %norm",
+            f"  store double %factor, ptr {self._base(parts.factor)}",
+        ]
+        self._all(parts.clip)
+        self.lines += ["  br label %move", "move:"]
+
+    def _average(self, parts: Parts) -> None:
+        if not parts.average:
+            self.lines += ["  br label %done", "done:"]
+            return
+        self.lines += [f"  %looks = fcmp une double %look, {literal(0.0, 'f64')}", "  br i1 %looks, label %average, label %done"]
+        self.lines.append("average:")
+        self._all(parts.average)
+        self.lines += ["  br label %done", "done:"]
+
+    def _all(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if isinstance(item, Loop):
+                self._loop(item)
+            else:
+                self._product(item)
+
+    def _loop(self, loop: Loop) -> None:
+        kernel = Kernel(loop)
+        self.declared |= kernel.needs
+        name = self.kernels.setdefault(kernel.text, f"k{len(self.kernels)}")
+        places = ", ".join(f"ptr {self._base(store, offset)}" for store, offset in kernel.places)
+        self.lines.append(f"  call void @{name}({places})")
+
+    def _base(self, store: int, offset: int = 0) -> str:
+        """The address of a byte of a store, in this step."""
+        if store in self.layout.arena:
+            origin, offset = "%t0", offset + self.layout.arena[store]
+        else:
+            entry, stride = self.layout.table[store]
+            origin = f"%m{entry}" if stride else f"%t{entry}"
+        if not offset:
+            return origin
+        self._count += 1
+        self.lines.append(f"  %p{self._count} = getelementptr i8, ptr {origin}, i64 {offset}")
+        return f"%p{self._count}"
+
+    def _constant(self, value: str) -> str:
+        return "@" + self.constants.setdefault(value, f"c{len(self.constants)}")
+
+    def _product(self, p: Product) -> None:
+        """Rows for columns: the library counts by columns, so out^T = b^T a^T, or out = a b where `out` lies by columns."""
+        m, n, k = p.size
+        size = BYTES[p.kind]
+        first, second, out = p.b, p.a, p.out
+        if p.out.strides[1] != 1 and n > 1 and (p.out.strides[0] == 1 or m == 1):
+            m, n = n, m
+            first = p.a._replace(strides=(p.a.strides[1], p.a.strides[0], p.a.strides[2]))
+            second = p.b._replace(strides=(p.b.strides[1], p.b.strides[0], p.b.strides[2]))
+            out = p.out._replace(strides=(p.out.strides[1], p.out.strides[0], p.out.strides[2]))
+        # first: (k, n), second: (m, k), out: (m, n), all by rows
+        one, (turn1, lead1), (turn2, lead2) = 1, _turned(first, k, n), _turned(second, m, k)
+        whole = [self._constant(f"i32 {v}") for v in (n, m, k, lead1, lead2, max(out.strides[0], n, one))]
+        words = [self._constant(f'[2 x i8] c"{t}\\00"') for t in (turn1, turn2)]
+        unit, keep = (self._constant(f"{TYPES[p.kind]} {literal(v, p.kind)}") for v in (1.0, 1.0 if p.add else 0.0))
+        self.declared.add(f"declare void @product_{p.kind}({', '.join(['ptr'] * 13)})")
+        places = [self._base(a.store, a.offset * size) for a in (first, second, out)]
+        steps = [a.strides[2] * size for a in (first, second, out)]
+        if p.batch > 1:
+            self._count += 1
+            b = f"{self._count}"
+            self.lines += [f"  br label %f{b}", f"f{b}:", f"  br label %h{b}", f"h{b}:"]
+            self.lines.append(f"  %q{b} = phi i64 [0, %f{b}], [%q{b}n, %h{b}]")
+            for j, (place, step) in enumerate(zip(places, steps, strict=True)):
+                self.lines.append(f"  %q{b}o{j} = mul i64 %q{b}, {step}")
+                self.lines.append(f"  %q{b}p{j} = getelementptr i8, ptr {place}, i64 %q{b}o{j}")
+            places = [f"%q{b}p{j}" for j in range(3)]
+        a, b2, c = places
+        values = [*words, *whole[:3], unit, a, whole[3], b2, whole[4], keep, c, whole[5]]
+        self.lines.append(f"  call void @product_{p.kind}({', '.join(f'ptr {v}' for v in values)})")
+        if p.batch > 1:
+            self.lines += [
+                f"  %q{b}n = add i64 %q{b}, 1",
+                f"  %q{b}c = icmp eq i64 %q{b}n, {p.batch}",
+                f"  br i1 %q{b}c, label %e{b}, label %h{b}",
+                f"e{b}:",
+            ]
+
+
+def _turned(access: object, rows: int, columns: int) -> tuple[str, int]:
+    """("N" or "T", leading dimension) of a matrix by rows, as a library that counts by columns sees it."""
+    down, right = access.strides[:2]  # pyright: ignore[reportAttributeAccessIssue]
+    if (right == 1 or columns == 1) and (down >= columns or rows == 1):
+        return "N", max(down if rows > 1 else columns, columns, 1)
+    if (down == 1 or rows == 1) and (right >= rows or columns == 1):
+        return "T", max(right if columns > 1 else rows, rows, 1)
+    raise Unfit("multiplies matrices that lie in no order")

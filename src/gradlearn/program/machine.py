@@ -1,0 +1,120 @@
+"""LLVM's part: text becomes machine code for this very processor, kept on disk for the next process.
+
+A program's text does not depend on where anything lies in memory, so the same model compiles once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradlearn.program.unfit import Unfit
+
+PRODUCTS = {"f32": "sgemm_", "f64": "dgemm_"}
+
+
+@lru_cache(maxsize=1)
+def _llvm() -> Any:
+    """llvmlite, with this processor's target. Raises Unfit where it is not installed."""
+    try:
+        import llvmlite.binding as llvm
+    except ImportError as error:
+        raise Unfit("needs llvmlite to be compiled; pip install 'gradlearn[fast]'") from error
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@lru_cache(maxsize=1)
+def _target() -> Any:
+    llvm = _llvm()
+    features = llvm.get_host_cpu_features().flatten()
+    return llvm.Target.from_default_triple().create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3)
+
+
+@lru_cache(maxsize=1)
+def products() -> dict[str, int]:
+    """Addresses of the matrix products that PyTorch itself uses; none where its library does not show them."""
+    found: dict[str, int] = {}
+    for path in sorted((Path(torch.__file__).parent / "lib").glob("*torch_cpu*")):
+        with suppress(OSError, AttributeError):
+            library = ctypes.CDLL(str(path))
+            found = {kind: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for kind, name in PRODUCTS.items()}
+            break
+    return found
+
+
+_engines: dict[str, Any] = {}  # machine code lives as long as the process
+
+
+def compiled(text: str) -> Callable[..., int]:
+    """The function @run of a module: (table, steps, numbers, out) -> steps done. Raises Unfit."""
+    llvm = _llvm()
+    key = _fingerprint(text)
+    if key not in _engines:
+        for kind, address in products().items():
+            llvm.add_symbol(f"product_{kind}", address)
+        kept = _read(key)
+        module = llvm.parse_assembly("" if kept else text)
+        engine = llvm.create_mcjit_compiler(module, _fresh_target(llvm))
+        if kept:
+            engine.add_object_file(llvm.ObjectFileRef.from_data(kept))
+        else:
+            _optimise(llvm, module)
+            _write(key, _target().emit_object(module))
+        engine.finalize_object()
+        _engines[key] = engine
+    address = _engines[key].get_function_address("run")
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(address)
+
+
+def _fresh_target(llvm: Any) -> Any:
+    features = llvm.get_host_cpu_features().flatten()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True, codemodel="jitdefault"
+    )
+
+
+def _optimise(llvm: Any, module: Any) -> None:
+    module.triple = llvm.get_default_triple()
+    module.data_layout = str(_target().target_data)
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization, options.slp_vectorization = True, False
+    builder = llvm.create_pass_builder(_target(), options)
+    builder.getModulePassManager().run(module, builder)
+
+
+def _fingerprint(text: str) -> str:
+    llvm = _llvm()
+    machine = (llvm.get_host_cpu_name(), sorted(llvm.get_host_cpu_features().items()), llvm.llvm_version_info)
+    return hashlib.sha256(repr((text, machine)).encode()).hexdigest()[:32]
+
+
+def folder() -> Path:
+    """Where machine code is kept between processes."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradlearn" / "programs"
+
+
+def _read(key: str) -> bytes:
+    """Machine code kept by an earlier process; its first bytes are a checksum of the rest."""
+    with suppress(OSError):
+        data = (folder() / key).read_bytes()
+        if data[:32] == hashlib.sha256(data[32:]).digest():
+            return data[32:]
+    return b""
+
+
+def _write(key: str, code: bytes) -> None:
+    with suppress(OSError):
+        folder().mkdir(parents=True, exist_ok=True)
+        place = folder() / f"{key}.{os.getpid()}"
+        place.write_bytes(hashlib.sha256(code).digest() + code)
+        place.replace(folder() / key)

@@ -1,0 +1,129 @@
+"""What a step does, as PyTorch's own kernels see it: every operation of one forward and backward pass, in order.
+
+    with Recording() as recording: ... one step ...        recording.ops: [aten.addmm, aten.relu, ..., aten.mm]
+
+Tensors are noted by where they lie: which storage, from which element, with which strides. Views need no meaning that way, they are
+other ways of reading the same storage. Everything that was made is kept until the recording goes, so that no address comes twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gradlearn.program.unfit import Unfit
+
+READERS = {  # what brings a number of a tensor into Python, where it may decide anything
+    "_local_scalar_dense": "reads a number out of a tensor (.item(), float(), if)",
+    "nonzero": "makes a tensor whose size depends on values (nonzero, a mask as an index)",
+    "masked_select": "makes a tensor whose size depends on values (masked_select)",
+    "unique2": "makes a tensor whose size depends on values (unique)",
+    "equal": "compares tensors in Python (torch.equal)",
+}
+
+
+class Place(NamedTuple):
+    """Where a tensor lies."""
+
+    store: int
+    dtype: torch.dtype
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    conjugated: bool = False
+
+
+class Op(NamedTuple):
+    """One operation: tensors in `args`, `kwargs` and `outs` are places."""
+
+    name: str  # "addmm.default"
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outs: tuple[Any, ...]
+    random: bool
+    mutates: bool
+    call: Any
+
+
+class Recording(TorchDispatchMode):
+    """Listens to one step.
+
+    Attributes:
+        ops: what was done, in order.
+        tensors: for each store, a tensor that lies in it.
+        made: stores that did not exist before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: list[Op] = []
+        self.tensors: list[Tensor] = []
+        self.made: set[int] = set()
+        self._stores: dict[int, int] = {}
+        self._kept: list[Any] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # asking torch's compiler to look away would load it: 2 s
+
+    def place(self, tensor: Tensor) -> Place:
+        """Where a tensor lies; the first of a storage names the store."""
+        if tensor.layout is not torch.strided or type(tensor) not in (Tensor, torch.nn.Parameter):
+            raise Unfit(f"makes a {type(tensor).__name__} of layout {tensor.layout}")
+        if tensor.device.type != "cpu":
+            raise Unfit(f"computes on {tensor.device}; programs are for the processor")
+        key = tensor.untyped_storage()._cdata
+        if key not in self._stores:
+            self._stores[key] = len(self.tensors)
+            self.tensors.append(tensor)
+            self._kept.append(tensor)
+        return Place(
+            self._stores[key],
+            tensor.dtype,
+            tensor.storage_offset(),
+            tuple(tensor.shape),
+            tensor.stride(),
+            tensor.is_conj(),
+        )
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = func.__name__
+        why = READERS.get(name.partition(".")[0].removeprefix("_").removesuffix("_")) or READERS.get(name.partition(".")[0])
+        if why is not None:
+            raise Unfit(why)
+        noted, named = self._noted(args), {k: self._noted(v) for k, v in kwargs.items()}
+        known = len(self.tensors)
+        result = func(*args, **kwargs)
+        outs = self._noted(result if isinstance(result, (tuple, list)) else (result,))
+        self.made |= set(range(known, len(self.tensors)))
+        self._kept.append(result)
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        self.ops.append(Op(name, noted, named, outs, random, func._schema.is_mutable, func))
+        return result
+
+    def _noted(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self.place(value)
+        if isinstance(value, (tuple, list)):
+            return tuple(self._noted(v) for v in value)
+        return value
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Inside, recurrent layers and attention are made of ordinary operations, not of one that nobody can look into."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    kept = torch._C._get_mkldnn_enabled()  # pyright: ignore[reportAttributeAccessIssue]
+    torch._C._set_mkldnn_enabled(False)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch._C._set_mkldnn_enabled(kept)  # pyright: ignore[reportAttributeAccessIssue]
