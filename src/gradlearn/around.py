@@ -73,6 +73,16 @@ class Around(Kept):
             if hasattr(inner, "observe"):
                 inner.observe(estimate)  # pyright: ignore[reportAttributeAccessIssue]
 
+    def writable(self) -> bool:
+        """Whether every update inside is."""
+        return all(isinstance(inner, Light) and inner.writable() for inner in self._inside.values())
+
+    def write(self, pen: Any) -> None:
+        """A step of each update inside, with the pen of a program."""
+        for inner in self._inside.values():
+            if isinstance(inner, Light):
+                inner.write(pen)
+
     def update(self) -> None:
         """A step of each update inside, without the hooks, which are the whole's."""
         for inner in self._inside.values():

@@ -36,6 +36,7 @@ from gradlearn.plan import (
     seconds_of,
     usual_epochs,
 )
+from gradlearn.program.choice import again, choose_program
 from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, settings, story_of, summarise, usable
 from gradlearn.supervised import Supervised, operations, predict, split_of, try_out
 from gradlearn.symbols import Action, Finding, Score, Step
@@ -43,7 +44,7 @@ from gradlearn.symbols import Action, Finding, Score, Step
 if TYPE_CHECKING:
     from gradlearn.record.record import Record
 
-SETTINGS = ("time", "epochs", "steps", "batch", "update", "lr", "act", "seed", "device")
+SETTINGS = ("time", "epochs", "steps", "batch", "update", "lr", "act", "seed", "device", "compile")
 MORE = ("rate", "average", "gradient", "batches", "penalty", "grow", "clip", "save_every", "score_every")
 
 
@@ -112,6 +113,7 @@ def fit(
     resume: str | Path | None = None,
     class_weight: Any = None,
     device: str = "auto",
+    compile: str | bool = "auto",
     show: Callable[[Descent, Step], None] | None = None,
     **options: Any,
 ) -> Run:
@@ -134,6 +136,7 @@ def fit(
         resume: a run folder of the same call to go on from; its choices are taken over, a different one is refused.
         class_weight: one weight per class, for cross_entropy.
         device: "cpu", "cuda", "cuda:1", or "auto": where the model's parameters are.
+        compile: "on": the step becomes one compiled program; "off"; "auto": where the forecast says that it pays within this run.
         show: called with (descent, step) after every step.
         options: of plug-ins, dots as double underscores: adamw__weight_decay=0.1, ema__decay=0.99; rate=["warmup", "cosine"].
 
@@ -145,7 +148,7 @@ def fit(
         NumericsTrouble: the training left the finite numbers for good; the model then holds the last good weights.
     """
     begun = clock_time.monotonic()
-    named = (time, epochs, steps, batch, update, lr, act, seed, device)
+    named = (time, epochs, steps, batch, update, lr, act, seed, device, compile)
     given: dict[str, Any] = dict(zip(SETTINGS, named, strict=True))
     user = _user(given, options)
     random_state = torch.get_rng_state()
@@ -296,6 +299,7 @@ def _planned(task: Supervised, plan: Plan, begun: float) -> tuple[Descent, Clock
         check_names(scratch)
         d = build(task, scratch, model)
         try:
+            choose_program(d, plan, 0, budget)
             pace, scoring = measure(d, min(1.0, 0.02 * budget)), measure_score(d, valid)
         finally:
             d.theta.release()
@@ -312,7 +316,9 @@ def _planned(task: Supervised, plan: Plan, begun: float) -> tuple[Descent, Clock
     check_names(plan)
     d = build(task, plan, model, valid=valid)
     if "time" not in plan:
+        choose_program(d, plan, plan["steps"])
         return d, None
+    again(d, plan)
     deadline = begun + seconds_of(plan["time"]) - reserve
     return d, Clock(deadline, max(deadline - clock_time.monotonic(), 0.1))
 
@@ -331,6 +337,7 @@ def _resumed(task: Supervised, user: dict[str, Any], folder: Path, stack: ExitSt
     torch.set_num_threads(plan.get("threads", torch.get_num_threads()))
     task.use(plan)
     descent = build(task, plan, task.own, valid=task.sets["valid"])
+    again(descent, plan)
     return descent, plan, bring_back(descent, folder)
 
 

@@ -3,7 +3,8 @@
     for step in train(descent): ...
 
 No events, no callbacks. Between two steps all of `descent` may be read, and its dials turned. A `record` is passed in where a run
-folder is wanted; it is closed however the loop ends.
+folder is wanted; it is closed however the loop ends. Where the step is a compiled program and nobody looks in between, several are
+taken in one call; they are logged and watched one by one all the same, and taken back to the one that a remedy acts upon.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,11 @@ from gradlearn.symbols import (
     Update,
 )
 from gradlearn.theta import Theta
+
+if TYPE_CHECKING:
+    from gradlearn.program.compiled import Program
+
+GLANCE = 0.03  # seconds of steps that are taken in one call at most: a clock and a signal wait that long
 
 
 class Recorder(Protocol):
@@ -118,6 +124,7 @@ class Descent:
     ring: list[Snapshot] = field(default_factory=list)
     replay: list[Action] = field(default_factory=list)  # decided by a clock in a process that is gone
     interrupted: bool = False  # set by who must end before the end: the loop saves and leaves
+    program: Program | None = None  # the step, compiled; None: step by step in PyTorch
 
     def now(self) -> Now:
         """When we are."""
@@ -168,12 +175,16 @@ class Descent:
 
 
 def train(
-    descent: Descent, record: Recorder | None = None, clock: Callable[[Descent], Action | None] | None = None
+    descent: Descent,
+    record: Recorder | None = None,
+    clock: Callable[[Descent], Action | None] | None = None,
+    ahead: bool = False,
 ) -> Iterator[Step]:
     """Step until the end of the run, yield each step when it is done, then score and save.
 
     `clock` is asked after every step whether the time left asks for another end. The caller may stop iterating at any time; the
-    state is then as after the last step yielded. A checkpoint is written on the way, at the end, and when `interrupted` is set.
+    state is then as after the last step yielded, unless `ahead` says that nobody looks at theta in between: a compiled step then
+    takes several in one call. A checkpoint is written on the way, at the end, and when `interrupted` is set.
     """
     d, model = descent, descent.theta.model
     saved = start = time.perf_counter()
@@ -182,15 +193,21 @@ def train(
     model.train()
     try:
         while d.t < d.controls.end and d.controls.stop < 0 and not d.interrupted:
-            step = _advance(d)
-            if record is not None:
-                record.step(step)
-            _watch(d, step, record)
-            d.seconds = spent + time.perf_counter() - start
-            _obey_clock(d, clock, record)
-            if d.cadence.score and d.t % d.cadence.score == 0 and d.t < d.controls.end:
-                score(d, record, "valid", d.valid)
-            yield step
+            steps, back = advance(d, ahead)
+            for k, step in enumerate(steps):
+                _count(d, step)
+                if record is not None:
+                    record.step(step)
+                acted = _watch(d, step, record, None if k + 1 == len(steps) or back is None else lambda k=k: back(k + 1))
+                d.seconds = spent + time.perf_counter() - start
+                last = acted or k + 1 == len(steps)
+                if last:
+                    _obey_clock(d, clock, record)
+                    if d.cadence.score and d.t % d.cadence.score == 0 and d.t < d.controls.end:
+                        score(d, record, "valid", d.valid)
+                yield step
+                if last:
+                    break
             if record is not None and _save_due(d, saved):
                 save(d, record, d.ring)
                 saved = time.perf_counter()
@@ -202,20 +219,38 @@ def train(
             record.close()
 
 
-def _advance(d: Descent) -> Step:
-    """The next step of the equation; a snapshot before it where one is due."""
+def advance(d: Descent, ahead: bool) -> tuple[list[Step], Callable[[int], None] | None]:
+    """The next step of the equation, a snapshot before it where one is due; or the next few, and how to take back all but so many."""
     begin = time.perf_counter()
     if not d.ring or (d.t % d.cadence.snapshot == 0 and d.ring[-1].t != d.t):
         d.remember()
+    if d.program is not None and d.program.whole and d.program.fits(d):
+        return d.program.advance(d, _room(d) if ahead else 1)
     now = d.now()
     batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
-    step = take(d.theta, batch, d.objective, d.gradient, d.update, d.rate, d.average, now, d.controls, len(d.data), begin)
+    gradient = d.gradient if d.program is None or d.program.whole else d.program.gradient
+    step = take(d.theta, batch, d.objective, gradient, d.update, d.rate, d.average, now, d.controls, len(d.data), begin)
+    return [step], None
+
+
+def _room(d: Descent) -> int:
+    """How many steps may be taken before something has to look at theta, or the time for a glance is over."""
+    every = [d.cadence.snapshot, d.cadence.score if d.valid is not None else 0, d.cadence.save]
+    every += [check.every for check in d.checks if getattr(check, "looks", True)]
+    room = min([n - d.t % n for n in every if n] + [d.controls.end - d.t])
+    if d.replay:
+        room = min(room, max(d.replay[0].t + 1 - d.t, 1))
+    pace = d.history.last.seconds if d.history.last is not None else GLANCE
+    return max(min(room, int(GLANCE / max(pace, 1e-6))), 1)
+
+
+def _count(d: Descent, step: Step) -> None:
+    """One more step is done."""
     if not step.applied:
         d.clean_buffers()
     d.t += 1
     d.seen += step.n
     d.history.add(step)
-    return step
 
 
 def _conclude(d: Descent, record: Recorder | None) -> None:
@@ -233,8 +268,12 @@ def _conclude(d: Descent, record: Recorder | None) -> None:
         save(d, record, d.ring if d.interrupted else ())
 
 
-def _watch(d: Descent, step: Step, record: Recorder | None) -> None:
-    """Let every check that is due look and speak; let the first remedy that has an answer act."""
+def _watch(d: Descent, step: Step, record: Recorder | None, settle: Callable[[], None] | None = None) -> bool:
+    """Let every check that is due look and speak; let the first remedy that has an answer act. Whether one did.
+
+    `settle` is called before the first act: it takes back steps that were taken ahead.
+    """
+    acted = False
     for check in d.checks:
         if (step.t + 1) % check.every:
             continue
@@ -250,9 +289,13 @@ def _watch(d: Descent, step: Step, record: Recorder | None) -> None:
         for remedy in d.remedies:
             actions = remedy(finding, d.history, d.controls) if finding.name in remedy.answers else None
             if actions:
+                if settle is not None and not acted:
+                    settle()
+                acted = True
                 for action in actions:
                     perform(d, action, record)
                 break
+    return acted
 
 
 def perform(d: Descent, action: Action, record: Recorder | None = None) -> None:

@@ -11,7 +11,7 @@ as long. What is no matrix (biases, norms; embeddings and the head where an upda
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gradlearn.errors import InputTrouble
 from gradlearn.optimizer import Light, count
+from gradlearn.sweep import lerp, sqrt
 
 _dense = torch.ops.aten.is_non_overlapping_and_dense
 _fused = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
@@ -168,6 +169,10 @@ class Whole(Kept):
                     family.stack("step").add_(1.0)
                 self.turn(families, group, age + 1)
 
+    def of_one_age(self) -> bool:
+        """Whether the tensors of each group have taken equally many steps."""
+        return all(len({int(self.state[p]["step"]) for p in group["params"]}) <= 1 for group in self.param_groups)
+
     def _sort(self, index: int, group: dict[str, Any]) -> Sorted:
         """The group in families; as it was, where the same parameters, states and kinds are there as in the step before."""
         params = [p for p in group["params"] if p.grad is not None]
@@ -214,6 +219,36 @@ def adamw(params: list[Tensor], states: list[dict[str, Tensor]], group: dict[str
     for p, place in zip(params, places, strict=True):
         if place is not p:
             p.copy_(place)
+
+
+def adamw_formula(
+    p: Any, m: Any, v: Any, g: Any, keep: float, a1: float, a2: float, root: float, eps: float, step: float
+) -> tuple[Any, ...]:
+    """One coordinate of theta, mean and square: what the fused kernel does."""
+    m, v = lerp(m, g, a1), lerp(v, g * g, a2)
+    return p * keep - step * m / (sqrt(v) * root + eps), m, v
+
+
+def write_adamw(
+    pen: Any,
+    params: Sequence[Tensor],
+    state: Mapping[Any, dict[str, Tensor]],
+    group: dict[str, Any],
+    decay: Callable[[dict[str, Any]], float] = itemgetter("weight_decay"),
+) -> None:
+    """A step of AdamW for some parameters of a group, with the pen of a program; they have taken equally many steps."""
+    if not params:
+        return
+
+    def numbers(group: dict[str, Any]) -> tuple[float, ...]:
+        (b1, b2), t, lr = group["betas"], group["step"], group["lr"]
+        return 1.0 - lr * decay(group), 1.0 - b1, 1.0 - b2, (1.0 - b2**t) ** -0.5, group["eps"], lr / (1.0 - b1**t)
+
+    given = pen.numbers(group, numbers, lambda: int(state[params[0]]["step"]))
+    for p in params:
+        moments = [lambda p=p, name=name: state[p][name] for name in ("exp_avg", "exp_avg_sq")]
+        pen.walk(adamw_formula, p, moments, given)
+    pen.after.append(lambda steps: [state[p]["step"].add_(steps) for p in params])
 
 
 def adam(m: list[Tensor], v: list[Tensor], g: list[Tensor], betas: tuple[float, float], eps: float, step: int) -> list[Tensor]:

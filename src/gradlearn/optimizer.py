@@ -97,6 +97,14 @@ class Light(Optimizer):
     def observe(self, estimate: Estimate) -> None:
         """Told of loss and gradient norm before each step; torch's own updates have no use for it."""
 
+    def writable(self) -> bool:
+        """Whether a program can do this step by itself: whether there is a `write` for it as it is set."""
+        return False
+
+    def write(self, pen: Any) -> None:
+        """A step, with the pen of a program (`program/pen.py`). Only where it is `writable`."""
+        raise NotImplementedError
+
     def update(self) -> None:
         """u, and theta <- theta - lr * u, for every parameter with a `.grad`: torch's own step, undecorated."""
         _plain_step(type(self))(self, None)
@@ -175,20 +183,19 @@ class Elementwise(Light):
         """What the formula takes after the tensors; `group["step"]` counts from 1 here. Each class of this kind says its own."""
         raise NotImplementedError
 
-    def coordinates(self) -> tuple[Formula, tuple[str, ...]] | None:
-        """The formula and the names of its states, where a step is that and nothing else: what a program can do by itself."""
-        return (self.formula, self.states) if type(self).update is Elementwise.update and not self._late() else None
+    def writable(self) -> bool:
+        """Whether a step is the formula and nothing else, so that a program can do it by itself."""
+        own = type(self)
+        plain = own.update is Elementwise.update and own.moved is Elementwise.moved and own.observe is Light.observe
+        return plain and not any(any(group["missed"]) for group in self.param_groups)
 
-    def _late(self) -> bool:
-        return any(any(group["missed"]) for group in self.param_groups)
-
-    def counted(self, group: dict[str, Any]) -> int:
-        """Steps of a group so far."""
-        return group["step"]
-
-    def advance(self, group: dict[str, Any], steps: int) -> None:
-        """So many steps were taken elsewhere."""
-        group["step"] += steps
+    def write(self, pen: Any) -> None:
+        """A step, with the pen of a program."""
+        for group in self.param_groups:
+            given = pen.numbers(group, self.numbers, lambda group=group: group["step"])
+            for p in group["params"]:
+                pen.walk(self.formula, p, [lambda p=p, name=name: self.state[p][name] for name in self.states], given)
+            pen.after.append(lambda steps, group=group: group.update(step=group["step"] + steps))
 
     def update(self) -> None:
         """One pass over memory for each group."""

@@ -23,10 +23,9 @@ from gradlearn import __version__, chance
 from gradlearn.adapt import InPieces, Subset, about, placed
 from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.find import default, describe, find, wrapped
-from gradlearn.loop import Cadence, Descent, Recorder, evaluating, train
+from gradlearn.loop import Cadence, Descent, Recorder, advance, evaluating, train
 from gradlearn.penalty import penalised, penalties
 from gradlearn.plan import PIECE, Plan
-from gradlearn.step import step as take
 from gradlearn.symbols import Action, Batch, Controls, Data, History, Losses, Step, Task
 from gradlearn.theta import Theta
 
@@ -194,10 +193,9 @@ def measure(d: Descent, seconds: float) -> float:
     with chance.preserved():
         while len(times) < 3 or (time.perf_counter() - start < seconds and len(times) < 2000):
             begin = time.perf_counter()
-            batch = d.data(d.batches(d.now()), chance.key(d.seed, "batch", d.t))
-            take(d.theta, batch, d.objective, d.gradient, d.update, d.rate, average, d.now(), d.controls, len(d.data))
-            d.t, d.seen = d.t + 1, d.seen + batch.n
-            times.append(time.perf_counter() - begin)
+            steps, _ = advance(d, True)
+            d.t, d.seen = d.t + len(steps), d.seen + sum(step.n for step in steps)
+            times += [(time.perf_counter() - begin) / len(steps)] * len(steps)
     for module, mode in modes:
         module.training = mode
     d.t, d.seen, d.controls.end = t, seen, end
@@ -225,12 +223,14 @@ def carry_out(
     clock: Clock | None = None,
     show: Show | None = None,
     stopped: Any = None,
+    glances: bool = False,
 ) -> dict[str, str]:
     """Train, score and save. Returns why it ended: {"reason": done | time | signal | numerics, "message"}.
 
-    `stopped.number` is looked at after every step: a signal saves and ends.
+    `stopped.number` is looked at after every step: a signal saves and ends. `glances`: `show` looks at the steps and the history,
+    not at theta, so that several steps may be taken in one call.
     """
-    for step in train(d, record, clock):
+    for step in train(d, record, clock, ahead=show is None or glances):
         if show is not None:
             show(d, step)
         if getattr(stopped, "number", 0):

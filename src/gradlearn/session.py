@@ -241,7 +241,7 @@ def _to_the_end(
     signals: Signals,
     begun: float,
 ) -> dict[str, Any]:
-    stop = carry_out(d, record, clock, show, signals)
+    stop = carry_out(d, record, clock, show, signals, glances=True)
     folder = record.folder
     summary = summarise(task.name, d, folder, stop, time.monotonic() - begun)
     described = run_toml.read(folder)

@@ -290,7 +290,10 @@ class Average(Protocol):
 
 
 class Check(Protocol):
-    """A health check: measure, judge, say. Leaves theta, buffers and random state bitwise as found."""
+    """A health check: measure, judge, say. Leaves theta, buffers and random state bitwise as found.
+
+    `looks = False`: of a step that was applied it wants the numbers alone, not theta, so that several may be taken in one call.
+    """
 
     every: int  # steps between two looks
     cost: float  # of one look, in units of one training step

@@ -9,8 +9,10 @@ of one coordinate, or the data are no tensors in memory, it does the rest of the
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,6 +30,7 @@ from gradlearn.program.assemble import Layout, Parts, Text, lay_out
 from gradlearn.program.expression import PARTS, Access, Expr, kind_of, load, to
 from gradlearn.program.frame import Body, Frame
 from gradlearn.program.loops import Item, Loop, Product, Store, add, live
+from gradlearn.program.pen import Pen
 from gradlearn.program.recording import Place
 from gradlearn.program.unfit import Unfit
 from gradlearn.step import factor, set_rates
@@ -47,13 +50,6 @@ class Inside(NamedTuple):
     averages: bool  # what the average does
 
 
-class Taken(NamedTuple):
-    """What one call did."""
-
-    steps: list[Step]
-    blocked: bool  # the last of them was not finite and has moved nothing
-
-
 class Program:
     """A compiled step.
 
@@ -65,26 +61,27 @@ class Program:
     """
 
     def __init__(self, d: Descent) -> None:
-        _require(d)
+        require(d)
         self.inside = inside(d)
         heard, batch = _hear(d)
         self._untouched = [m for m, g in zip(d.theta.members, heard.grads, strict=True) if g is None]
-        if self._untouched:  # whose state must stay as it is: `Theta.still`
-            self.inside = self.inside._replace(moves=False, averages=False)
+        if self._untouched or not self.whole:  # what got no gradient must stay as it is: `Theta.still`
+            self.inside = Inside(False, False, False)
         written = gradient.write_down(heard, d.theta)
         self.size, self.operations = batch.n, len(heard.recording.ops)
-        self._written, self._heard = written, heard
+        self._written, self._heard, self._eager = written, heard, d.gradient
         self._leaf_places = heard.leaves
         self._attributes = gradient.attributes(d.theta.model)
         self._versions = [(t, t._version) for t in written.fixed.values()]
         self._table: dict[int, tuple[Address, int]] = {}
-        self._numbers: list[tuple[dict[str, Any], int]] = []
         parts = self._write(d, heard, written, batch)
         self.loops = sum(isinstance(item, Loop) for item in parts.body)
         self.products = sum(isinstance(item, Product) for item in parts.body)
+        self._work = sum(2.0 * item.batch * math.prod(item.size) for item in parts.body if isinstance(item, Product))
         layout = Layout()
+        items = [*parts.body, *parts.clip, *parts.update, *parts.average]
         sizes = {s: n for s, n in written.body.sizes.items() if s not in self._table}
-        lay_out(parts.body, sizes, {parts.loss, parts.square, parts.factor, heard.totals.store}, layout)
+        lay_out(items, sizes, {parts.loss, parts.square, parts.factor, heard.totals.store}, layout)
         layout.table = {store: (i + 1, step) for i, (store, (_, step)) in enumerate(self._table.items())}
         self._width = parts.numbers
         self.text = Text(layout).module(parts)
@@ -94,6 +91,8 @@ class Program:
         self._totals = layout.arena.get(heard.totals.store)
         self._out = np.zeros((1, 2))
         self._drawn: list[Tensor] = []
+        self._leaves: list[int] = []
+        self._row_address = self._number_address = 0
         expression.forget()
 
     # ------------------------------------------------------------------------------------------------------ writing
@@ -104,6 +103,15 @@ class Program:
         body.items = recorded[:0]
         self._rows = body.new((self.size,), torch.int64)
         self._given = body.new((1 << 20,), torch.float64)
+        self._pen = Pen(body, heard.recording, lambda address: self._store(body, address), _blocks(theta, heard), self._given.store)
+        average: list[Item] = []
+        if self.whole:
+            try:
+                update_of(d).write(self._pen)
+                average = self._average(d, heard) if self.inside.averages and isinstance(d.average, Ema) else []
+            except Unfit:  # the gradient may be one all the same
+                self.inside = Inside(False, False, False)
+                self._pen = Pen(body, heard.recording, lambda address: self._store(body, address), {}, self._given.store)
         self._table[self._rows.store] = (lambda: self._row_address, self.size * 8)
         if self.inside.gathers:
             self._gather(d, body)
@@ -116,6 +124,8 @@ class Program:
             self._table[flat] = (block.flat.untyped_storage().data_ptr, 0)
             self._table[grad] = (block.grad.untyped_storage().data_ptr, 0)
         buffers = {heard.recording.place(t).store: t for t in theta.model.buffers()}
+        changed = gradient.changed(heard.recording.ops) - heard.recording.made - buffers.keys()
+        self._changing = [heard.recording.tensors[s] for s in sorted(changed)]
         outside = buffers | {s: t for s, t in enumerate(heard.recording.tensors) if s not in heard.recording.made} | written.fixed
         for store, t in outside.items():
             self._table.setdefault(store, (t.untyped_storage().data_ptr, 0))
@@ -132,8 +142,7 @@ class Program:
         wanted |= {s for s in self._table if s not in written.fixed}
         items = live(body.items, wanted)
         clip = self._clip(theta, heard, scale.store)
-        update, width = self._update(d, body, heard) if self.inside.moves else ([], 2)
-        average = self._average(d, heard) if self.inside.averages and isinstance(d.average, Ema) else []
+        update, width = live(self._pen.items, set(self._table)), self._pen.width
         self._table[self._given.store] = (lambda: self._number_address, width * 8)
         return Parts(items, loss.store, square.store, scale.store, clip, update, average, width)
 
@@ -168,31 +177,6 @@ class Program:
             items.append(Loop(dims, [Store(access, load(access) * by)]))
         return items
 
-    def _update(self, d: Descent, body: Body, heard: gradient.Heard) -> tuple[list[Item], int]:
-        """theta and the update's state: one loop for each group of parameters."""
-        update: Any = d.update
-        formula, names = update.coordinates()
-        stores = {id(b.flat.untyped_storage()): s for b, s in zip(d.theta.blocks, heard.blocks, strict=True)}
-        stores = {b.flat.untyped_storage().data_ptr(): s for b, s in zip(d.theta.blocks, heard.blocks, strict=True)}
-        items: list[Item] = []
-        width = 2
-        for group in update.param_groups:
-            numbers = len(update.numbers(group | {"step": 1}))
-            for p in group["params"]:
-                flat, grad = stores[p.untyped_storage().data_ptr()]
-                kind, n = kind_of(p.dtype), p.numel()
-                columns = [Access(flat, kind, p.storage_offset(), (1,))]
-                for name in names:
-                    store = self._store(body, lambda p=p, name=name: update.state[p][name].data_ptr())
-                    columns.append(Access(store, kind, 0, (1,)))
-                g = load(Access(grad, kind, p.storage_offset(), (1,)))
-                given = [to(load(Access(self._given.store, "f64", width + i, (0,))), kind) for i in range(numbers)]
-                values = formula(*map(load, columns), g, *given)
-                add(items, Loop((n,), [Store(c, to(v, kind)) for c, v in zip(columns, values, strict=True)]))
-            self._numbers.append((group, numbers))
-            width += numbers
-        return items, width
-
     def _average(self, d: Descent, heard: gradient.Heard) -> list[Item]:
         """theta_bar <- theta_bar + weight (theta - theta_bar)."""
         average = d.average
@@ -208,12 +192,62 @@ class Program:
             add(items, Loop((source.numel(),), [Store(kept, load(kept) + (load(own) - load(kept)) * weight)]))
         return items
 
+    # ------------------------------------------------------------------------------------------------------ trying
+
+    def work(self) -> float:
+        """Floating-point operations of a step's matrix products."""
+        return self._work
+
+    def check(self, d: Descent) -> None:
+        """Compare two steps with PyTorch's: loss and gradient, and what the update makes of it. Everything is as found afterwards.
+
+        Raises:
+            Unfit: they are not the same, to rounding.
+        """
+        put_back, now, clip = self._kept(d), (d.t, d.seen), d.controls.clip
+        d.controls.clip = 0.0
+        try:
+            for _ in range(2):
+                self._compare(d)
+                d.t, d.seen = d.t + 1, d.seen + self.size
+        finally:
+            d.controls.clip, (d.t, d.seen) = clip, now
+            put_back()
+
+    def _compare(self, d: Descent) -> None:
+        """One step each from where things stand; they then stand where the program has brought them."""
+        now, put_back = d.now(), self._kept(d)
+        batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
+        theirs = d.gradient(d.objective, d.theta, batch)
+        grads = [m.grad.clone() for m in d.theta.members]
+        put_back()
+        ours = self.take(d, 1)[0] if self.whole else self.gradient(d.objective, d.theta, batch)
+        if not theirs.finite:
+            return
+        for m, g in zip(d.theta.members, grads, strict=True):
+            if not _near(m.grad, g, 2e-3, 1e-5 * theirs.norm):
+                raise Unfit(f"has another gradient in a program than in PyTorch, at parameter {m.name!r}")
+        if not abs(ours.loss - theirs.loss) <= 1e-3 * abs(theirs.loss) + 1e-6:
+            raise Unfit(f"has another loss in a program than in PyTorch, {ours.loss:.6g} and {theirs.loss:.6g}")
+        if self.whole:
+            arrived, go_on = [b.flat.clone() for b in d.theta.blocks], self._kept(d)
+            put_back()
+            before = [b.flat.clone() for b in d.theta.blocks]
+            set_rates(d.update, factor(d.rate, now, d.controls))
+            update_of(d).bare_step()
+            for block, place, start in zip(d.theta.blocks, arrived, before, strict=True):
+                if not _near(place - start, block.flat - start, 1e-3, 1e-6 * torch.linalg.vector_norm(start).item()):
+                    raise Unfit("is moved elsewhere by a program than by PyTorch")
+            go_on()
+
     # ------------------------------------------------------------------------------------------------------ running
 
     def fits(self, d: Descent) -> bool:
         """Whether the module is still what it was when the program was made, and batches have the same size."""
-        same = d.controls.batch in (0, self.size) and all(t._version == v for t, v in self._versions)
-        return same and gradient.attributes(d.theta.model) == self._attributes
+        return d.controls.batch in (0, self.size) and self._same(d.theta)
+
+    def _same(self, theta: Any) -> bool:
+        return all(t._version == v for t, v in self._versions) and gradient.attributes(theta.model) == self._attributes
 
     def estimate(self, theta: Any, batch: Batch) -> Estimate | None:
         """Loss and norm of one batch, the gradient in theta's vector; None where the batch is not of the recorded kind."""
@@ -228,8 +262,67 @@ class Program:
         loss, norm = map(float, self._out[0])
         return Estimate(loss, norm, batch.n, None if (loss + norm) - (loss + norm) == 0.0 else self._suspects(batch.index))
 
-    def take(self, d: Descent, count: int) -> Taken:
-        """So many steps, or fewer where one is not finite. `d.t`, `d.seen` and the history are the caller's to move on."""
+    @property
+    def whole(self) -> bool:
+        """Whether it does all of a step; else it is a gradient."""
+        return self.inside.moves and self.inside.gathers
+
+    def gradient(self, objective: Any, theta: Any, batch: Batch) -> Estimate:
+        """Loss and norm of one batch, the gradient in theta's vector: a `Gradient`. Eager where the batch is of another kind."""
+        found = self.estimate(theta, batch) if self._same(theta) else None
+        return self._eager(objective, theta, batch) if found is None else found
+
+    def advance(self, d: Descent, count: int) -> tuple[list[Step], Callable[[int], None] | None]:
+        """So many steps or fewer, and what takes back all but the first few of them."""
+        if not self.inside.averages:
+            now = d.now()
+            steps = self.take(d, 1)
+            if steps[-1].applied:
+                d.average.see(d.theta, now)
+            return steps, None
+        if count == 1 or not d.remedies:
+            return self.take(d, count), None
+        t, seen = d.t, d.seen
+        put_back = self._kept(d)
+
+        def back(few: int) -> None:
+            now = d.t, d.seen
+            put_back()
+            d.t, d.seen = t, seen
+            self.take(d, few)
+            d.t, d.seen = now
+
+        return self.take(d, count), back
+
+    def _kept(self, d: Descent) -> Callable[[], None]:
+        """Everything that steps change, as it is now; called, it is put back."""
+        update: Any = d.update
+        tensors = [b.flat for b in d.theta.blocks] + list(d.theta.model.buffers()) + self._changing
+        states = [(state, name, t.clone()) for state in update.state.values() for name, t in state.items() if isinstance(t, Tensor)]
+        tensors += d.average.mean if isinstance(d.average, Ema) else []
+        values = [t.clone() for t in tensors]
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in update.param_groups]
+        looks = d.average.steps if isinstance(d.average, Ema) else 0
+
+        def put_back() -> None:
+            for place, value in zip(tensors, values, strict=True):
+                place.copy_(value)
+            for state, name, value in states:  # an update may have put others into their places
+                state[name].copy_(value)
+            for group, kept in zip(update.param_groups, groups, strict=True):
+                group.update(kept)
+            if isinstance(d.average, Ema):
+                d.average.steps = looks
+
+        return put_back
+
+    def take(self, d: Descent, count: int) -> list[Step]:
+        """So many steps, or fewer: the last may be one that is not finite and has moved nothing.
+
+        `d.t`, `d.seen` and the history are the caller's to move on.
+        """
+        d.theta.bind()
+        d.theta.untouched = []
         begin = time.perf_counter()
         times = [Now(d.t + k, d.controls.end, d.seen + k * self.size, d.seed, d.round, d.controls.batch) for k in range(count)]
         rows = [d.batches(now) for now in times]
@@ -253,28 +346,24 @@ class Program:
         if blocked:
             bad = rows[done] if (numbers := getattr(d.data, "numbers", None)) is None else numbers[rows[done]]
             steps[-1] = steps[-1]._replace(index=bad if steps[-1].loss - steps[-1].loss == 0.0 else self._suspects(bad))
-        return Taken(steps, blocked)
+        return steps
 
     def _given_numbers(self, d: Descent, factors: list[float]) -> np.ndarray:
-        update: Any = d.update
         table = np.zeros((len(factors), self._width))
         table[:, 0] = d.controls.clip
         if self.inside.averages and isinstance(d.average, Ema):
             table[:, 1] = [d.average.weight(k + 1) for k in range(len(factors))]
-        at = 2
-        for group, count in self._numbers:
-            first, base = update.counted(group) + 1, group["initial_lr"]
-            table[:, at : at + count] = [
-                update.numbers(group | {"step": first + k, "lr": base * by}) for k, by in enumerate(factors)
+        for given in self._pen.given:
+            first, base = given.so_far() + 1, given.group["initial_lr"]
+            table[:, given.first : given.first + given.count] = [
+                given.give(given.group | {"step": first + k, "lr": base * by}) for k, by in enumerate(factors)
             ]
-            at += count
         return table
 
     def _moved_on(self, d: Descent, factors: list[float], done: int) -> None:
-        update: Any = d.update
         set_rates(d.update, factors[min(done, len(factors) - 1)])
-        for group, _ in self._numbers:
-            update.advance(group, done)
+        for after in self._pen.after:
+            after(done)
         if isinstance(d.average, Ema):
             d.average.steps += done
 
@@ -316,6 +405,17 @@ class Program:
         return index[~torch.isfinite(totals)]
 
 
+def _near(a: Tensor, b: Tensor, share: float, more: float) -> bool:
+    """Whether two tensors differ by a small share of their length at most."""
+    away, length = (torch.linalg.vector_norm(t.double()).item() for t in (a - b, b))
+    return away <= share * length + more + 1e-30
+
+
+def _blocks(theta: Any, heard: gradient.Heard) -> dict[int, tuple[int, int]]:
+    """By the address of a vector's memory: its store and its gradient's."""
+    return {b.flat.untyped_storage().data_ptr(): stores for b, stores in zip(theta.blocks, heard.blocks, strict=True)}
+
+
 def _like(t: Tensor, place: Place) -> bool:
     return tuple(t.shape) == place.shape and t.dtype == place.dtype and t.stride() == place.strides
 
@@ -334,7 +434,7 @@ def _row_of(frame: Frame, store: int, source: Tensor, rows: Place) -> Any:
     return expression.Complex(*parts) if scale == 2 else parts[0]
 
 
-def _require(d: Descent) -> None:
+def require(d: Descent) -> None:
     """Raise Unfit for a descent whose gradient no program computes."""
     if type(d.gradient) is not Backprop:
         raise Unfit(f"is trained with {type(d.gradient).__name__.lower()}, and programs know only backprop")
@@ -346,11 +446,36 @@ def _require(d: Descent) -> None:
 
 def inside(d: Descent) -> Inside:
     """How much of a step of this descent a program does."""
-    update: Any = d.update
+    update = update_of(d)
     hooks = getattr(update, "_optimizer_step_pre_hooks", None) or getattr(update, "_optimizer_step_post_hooks", None)
-    told = type(update).observe is not Light.observe if isinstance(update, Light) else True
-    moves = not hooks and not told and getattr(update, "coordinates", lambda: None)() is not None
+    moves = isinstance(update, Light) and not hooks and update.writable()
     return Inside(type(d.data) is Examples, moves, moves and type(d.average) in (Ema, Plain))
+
+
+def update_of(d: Descent) -> Any:
+    """The update as what it is: the protocol knows less."""
+    return d.update
+
+
+def heard_once(d: Descent) -> int:
+    """How many operations one step is made of. Raises Unfit."""
+    batch = d.data(d.batches(d.now()), chance.key(d.seed, "batch", d.t))
+    if not isinstance(batch, Batch):
+        raise Unfit("passes its batch in parts")
+    with training(d.theta.model):
+        return len(gradient.hear(d.objective, d.theta, batch).recording.ops)
+
+
+@contextmanager
+def training(model: Any) -> Iterator[None]:
+    """Inside, the module is in training mode; afterwards every part of it is in the mode it was in."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.train()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _hear(d: Descent) -> tuple[gradient.Heard, Batch]:

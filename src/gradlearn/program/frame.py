@@ -13,6 +13,7 @@ from gradlearn.program.loops import Item, Loop, Product, Store, add
 from gradlearn.program.recording import Place
 from gradlearn.program.unfit import Unfit
 
+OWN = 1 << 20  # the first of the stores that were not recorded
 SMALL = 64  # multiply-adds below which a product is an ordinary loop
 
 
@@ -61,9 +62,9 @@ class Body:
         sizes: bytes of each store that was made here.
     """
 
-    def __init__(self, stores: int) -> None:
+    def __init__(self) -> None:
         self.items: list[Item] = []
-        self.stores = stores
+        self.stores = OWN
         self.sizes: dict[int, int] = {}
 
     def new(self, shape: Sequence[int], dtype: torch.dtype) -> Place:

@@ -143,20 +143,20 @@ def write_down(heard: Heard, theta: Theta) -> Written:
         raise Unfit(f"does {len(recording.ops):,} operations a step; at most {MOST:,} make a program")
     buffers = {recording.place(t).store for t in theta.model.buffers()}
     moving = {p.store for p in heard.leaves} | {s for pair in heard.blocks for s in pair} | buffers
-    changed = _changed(recording.ops)
-    moving |= {s for s in changed if s not in recording.made}
+    written_to = changed(recording.ops)
+    moving |= {s for s in written_to if s not in recording.made}
     fixed = {s: t for s, t in enumerate(recording.tensors) if s not in recording.made and s not in moving}
-    body = Body(len(recording.tensors))
+    body = Body()
     for store in recording.made:
         body.sizes[store] = recording.tensors[store].untyped_storage().nbytes()
     written = Written(body, fixed, [])
     for op in recording.ops:
-        _write(op, written, recording, changed)
+        _write(op, written, recording, written_to)
     _hand_over(heard, theta, written)
     return written
 
 
-def _write(op: Op, written: Written, recording: Recording, changed: set[int]) -> None:
+def _write(op: Op, written: Written, recording: Recording, written_to: set[int]) -> None:
     inputs = {p.store for p in _operands(op.args) + _operands(op.kwargs)}
     outs = [p for p in op.outs if isinstance(p, Place)]
     if op.random:
@@ -164,14 +164,14 @@ def _write(op: Op, written: Written, recording: Recording, changed: set[int]) ->
         return
     if torch.Tag.inplace_view in op.call.tags or (not op.mutates and outs and all(p.store in inputs for p in outs)):
         return  # another way of reading what is there
-    if inputs <= written.fixed.keys() and not op.mutates and not {p.store for p in outs} & changed:
+    if inputs <= written.fixed.keys() and not op.mutates and not {p.store for p in outs} & written_to:
         written.fixed.update({p.store: recording.tensors[p.store] for p in outs})
         return
     outs_kept = tuple(p if isinstance(p, Place) else None for p in op.outs)
     express(written.body, op._replace(outs=outs_kept))
 
 
-def _changed(ops: Sequence[Op]) -> set[int]:
+def changed(ops: Sequence[Op]) -> set[int]:
     """Stores that an operation writes into after they were made."""
     found: set[int] = set()
     for op in ops:

@@ -36,6 +36,7 @@ def means(*names: str) -> Callable[[Meaning], Meaning]:
 
 def express(body: Body, op: Op) -> None:
     """Write what one recorded operation does. Raises Unfit."""
+    op = op._replace(kwargs={k: v for k, v in op.kwargs.items() if k != "out"})  # it is among the results
     base = op.name.partition(".")[0]
     plain = base.removesuffix("_") if not base.startswith("_") or op.mutates else base
     if base in MEANINGS or plain in MEANINGS:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble, nearest
+from gradlearn.matrix import write_adamw
 from gradlearn.optimizer import Light, count
 from gradlearn.sweep import Sweep, lerp, maximum, sqrt, where
 
@@ -55,14 +56,6 @@ def go(
     u = m / (sqrt(v) * root + eps)
     u = where(m * g > zero, u * with_g, u * against)
     return (where(u * p > zero, p * keep, p * other) - step * u,)
-
-
-def adamw(
-    p: Any, m: Any, v: Any, g: Any, keep: float, a1: float, a2: float, root: float, eps: float, step: float
-) -> tuple[Any, ...]:
-    """One coordinate of theta, mean and square, without options: what torch's fused kernel does."""
-    m, v = lerp(m, g, a1), lerp(v, g * g, a2)
-    return p * keep - step * m / (sqrt(v) * root + eps), m, v
 
 
 class AdamW(Light, torch.optim.AdamW):
@@ -110,25 +103,15 @@ class AdamW(Light, torch.optim.AdamW):
         }
         return self.state[p]
 
-    def coordinates(self) -> tuple[Any, tuple[str, ...]] | None:
-        """See `Elementwise`: without options that need sums, a step is a formula of one coordinate."""
+    def writable(self) -> bool:
+        """Without the options that need sums, and where all tensors of a group have taken equally many steps."""
         plain = not (self.cautious or self.stable or self.decay == "cautious")
-        even = all(len({int(self.state[p]["step"]) for p in group["params"]}) <= 1 for group in self.param_groups)
-        return (adamw, ("exp_avg", "exp_avg_sq")) if plain and even else None
+        return plain and all(len({int(self.state[p]["step"]) for p in group["params"]}) <= 1 for group in self.param_groups)
 
-    def numbers(self, group: dict[str, Any]) -> tuple[float, ...]:
-        """What decay leaves, memories, the square's bias, eps, and the step with the mean's bias; `group["step"]` from 1."""
-        (b1, b2), t, lr = group["betas"], group["step"], group["lr"]
-        return 1.0 - lr * self._decay(group), 1.0 - b1, 1.0 - b2, (1.0 - b2**t) ** -0.5, group["eps"], lr / (1.0 - b1**t)
-
-    def counted(self, group: dict[str, Any]) -> int:
-        """Steps of a group so far."""
-        return int(self.state[group["params"][0]]["step"])
-
-    def advance(self, group: dict[str, Any], steps: int) -> None:
-        """So many steps were taken elsewhere."""
-        for p in group["params"]:
-            self.state[p]["step"] += steps
+    def write(self, pen: Any) -> None:
+        """A step, with the pen of a program."""
+        for group in self.param_groups:
+            write_adamw(pen, group["params"], self.state, group, self._decay)
 
     def update(self) -> None:
         """One fused pass for each group; two passes where an option needs sums."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.matrix import Family, Whole, exact, move
+from gradlearn.matrix import Family, Whole, exact, move, write_adamw
 from gradlearn.polar import COEFFICIENTS, orthogonalise_
 
 __all__ = ["Muon"]
@@ -101,6 +101,38 @@ class Muon(Whole):
             params += family.params
             steps += u.mul_(scale).view(-1, *family.params[0].shape).unbind()
         move(params, steps, group["lr"], group["weight_decay"])
+
+    def writable(self) -> bool:
+        """Without NorMuon's rows, and where all tensors of a group have taken equally many steps."""
+        return self.of_one_age() and not any(group["normalise"] for group in self.param_groups)
+
+    def write(self, pen: Any) -> None:
+        """A step, with the pen of a program: momentum, orthogonal factor, theta; AdamW for the others."""
+        for group in self.param_groups:
+            mine = [p for p in group["params"] if self._mine(p, group)]
+            write_adamw(pen, [p for p in group["params"] if p.numel() and not self._mine(p, group)], self.state, group)
+            batches: dict[tuple[Any, ...], list[Tensor]] = {}
+            for p in mine:
+                batches.setdefault((p.shape, p.dtype), []).append(p)
+            for params in batches.values():
+                self._write_family(pen, Family(params, [self.state[p] for p in params], group), group)
+
+    @staticmethod
+    def _write_family(pen: Any, family: Family, group: dict[str, Any]) -> None:
+        m = family.stack("momentum_buffer")  # (n parts, o, i k)
+        (_, rows, columns), size = m.shape, family.params[0].numel()
+        scale = 0.2 * max(rows, columns) ** 0.5 if group["scale"] == "rms" else max(1.0, rows / columns) ** 0.5
+        look = group["momentum"] if group["nesterov"] else 1.0
+        u, kept = pen.new(m.shape, m.dtype), [lambda p=p: p["momentum_buffer"] for p in family.states]
+        given = pen.numbers(
+            group, lambda g: (1.0 - g["lr"] * g["weight_decay"], g["lr"] * scale), lambda: int(family.states[0]["step"])
+        )
+        for k, p in enumerate(family.params):
+            pen.momentum(p, kept[k], u, k * size, 1.0 - group["momentum"], look)
+        pen.operate(lambda x: orthogonalise_(x, group["steps"], group["coefficients"]), u)
+        for k, p in enumerate(family.params):
+            pen.move(p, u, k * size, given)
+        pen.after.append(lambda steps: [state["step"].add_(float(steps)) for state in family.states])
 
     @staticmethod
     def _level(u: Tensor, rows: Tensor, beta: float) -> Tensor:

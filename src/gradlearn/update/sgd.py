@@ -17,6 +17,24 @@ from gradlearn.optimizer import Light
 __all__ = ["SGD"]
 
 
+def plain(p: Any, g: Any, decay: float, lr: float, _: float) -> tuple[Any, ...]:
+    """One coordinate of theta."""
+    return (p - lr * (g + decay * p),)
+
+
+def heavy_ball(p: Any, m: Any, g: Any, decay: float, lr: float, momentum: float) -> tuple[Any, ...]:
+    """One coordinate of theta and momentum."""
+    m = momentum * m + (g + decay * p)
+    return p - lr * m, m
+
+
+def nesterov(p: Any, m: Any, g: Any, decay: float, lr: float, momentum: float) -> tuple[Any, ...]:
+    """The same, looking a step ahead."""
+    g = g + decay * p
+    m = momentum * m + g
+    return p - lr * (g + momentum * m), m
+
+
 class SGD(Light, torch.optim.SGD):
     """torch's own SGD, its fused kernel where the tensors allow it.
 
@@ -66,6 +84,18 @@ class SGD(Light, torch.optim.SGD):
                     maximize=group["maximize"],
                     is_first_step=False,
                 )
+
+    def writable(self) -> bool:
+        """As torch's fused kernel: no dampening, downhill."""
+        return not any(group["dampening"] or group["maximize"] for group in self.param_groups)
+
+    def write(self, pen: Any) -> None:
+        """A step, with the pen of a program."""
+        for group in self.param_groups:
+            momentum, formula = group["momentum"], nesterov if group["nesterov"] else heavy_ball if group["momentum"] else plain
+            given = pen.numbers(group, lambda g: (g["weight_decay"], g["lr"], g["momentum"]), lambda: 0)
+            for p in group["params"]:
+                pen.walk(formula, p, [lambda p=p: self._buffer(p)] if momentum else [], given)
 
     def _buffer(self, p: torch.Tensor) -> torch.Tensor:
         state = self.state[p]

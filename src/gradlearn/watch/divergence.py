@@ -26,6 +26,7 @@ class Divergence:
     """
 
     cost = 0.0
+    looks = False  # at the step alone, not at theta
 
     def __init__(self, *, window: int = 20) -> None:
         if window < 3:

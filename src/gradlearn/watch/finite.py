@@ -19,6 +19,7 @@ class Finite:
 
     every = 1
     cost = 0.0
+    looks = False  # at the step alone, not at theta
 
     def __init__(self) -> None:
         self._where = ""

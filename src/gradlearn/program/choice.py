@@ -1,0 +1,100 @@
+"""Whether a run's step is made into a program: where the forecast says that it pays within the run, or the user says so.
+
+    steps * (eager - program)  >  what compiling takes
+
+The forecast counts operations and products of one step that was listened to; it looks at no clock, so that the same run is decided
+the same way every time. The decision is made before the first step, stands in run.toml with its evidence, and holds on resume.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from gradlearn.errors import InputTrouble, nearest
+from gradlearn.program.unfit import Unfit
+
+if TYPE_CHECKING:
+    from gradlearn.loop import Descent
+    from gradlearn.plan import Plan
+    from gradlearn.program.compiled import Program
+
+WORDS = ("auto", "on", "off")
+SHORT = 200  # steps below which nothing is tried
+CALL, LOOP = 4e-6, 2e-4  # seconds of an eager operation, and of what is around the operations of a step
+INLINE = 7e-7  # seconds of an operation in a program
+PEAK = 5e10  # floating-point operations a second of products
+BEGIN, EACH = 0.3, 1.2e-3  # seconds that compiling takes, and for each operation
+
+
+def wish_of(plan: Plan) -> str:
+    """What the user wants: "auto", "on" or "off". Raises InputTrouble."""
+    value = plan.get("compile", "auto")
+    value = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    if value not in WORDS:
+        raise InputTrouble(f"--compile {value}: not known{nearest(str(value), WORDS)}")
+    return value
+
+
+def choose_program(d: Descent, plan: Plan, steps: int, seconds: float = 0.0) -> None:
+    """Give the descent its program where it pays, and the plan the choice with its evidence.
+
+    Args:
+        steps: of the run; 0 where only its seconds are known.
+        seconds: of the run, where steps are not known.
+    """
+    wish = wish_of(plan)
+    if wish == "off":
+        plan.choose("compile", "off", "as given")
+        return
+    try:
+        d.program, why = _made(d, wish, steps, seconds)
+    except Unfit as reason:
+        d.program, why = None, f"the model {reason}"
+        if wish == "on":
+            warnings.warn(f"--compile on: {why}; it is trained step by step", RuntimeWarning, stacklevel=5)
+            plan.choose("compiled", False, why, "data")
+    plan.choose("compile", "on" if d.program is not None else "off", why, "plan" if d.program is None else "measured")
+
+
+def again(d: Descent, plan: Plan) -> None:
+    """The program of a run that is gone on with: it has one if it had one. Raises InputTrouble where it cannot be had here."""
+    if "compile" not in plan or wish_of(plan) != "on" or not plan.get("compiled", True):
+        return
+    from gradlearn.program.compiled import Program, training
+
+    try:
+        with training(d.theta.model):
+            d.program = Program(d)
+    except Unfit as reason:
+        raise InputTrouble(f"resume: the run was compiled, and here the model {reason}") from reason
+
+
+def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | None, str]:
+    from gradlearn.program import compiled
+
+    compiled.require(d)
+    if wish == "auto" and not seconds and steps < SHORT:
+        return None, f"{steps} steps are too few to compile for"
+    if any(isinstance(m, nn.modules.conv._ConvNd) for m in d.theta.model.modules()):
+        raise Unfit("has convolutions, whose time is spent in the library's own loops")
+    start = time.perf_counter()
+    if wish == "auto":
+        count = compiled.heard_once(d)
+        eager, cost = LOOP + CALL * count, BEGIN + EACH * count
+        many = steps or int(seconds / eager)
+        if many * (eager - INLINE * count) < cost:
+            return None, f"{many:,} steps of {count:,} small operations: compiling would take longer than it saves"
+    with compiled.training(d.theta.model):
+        program = compiled.Program(d)
+        eager = LOOP + CALL * program.operations + program.work() / PEAK
+        ours = INLINE * program.operations + program.work() / PEAK
+        if wish == "auto" and ours > 0.85 * eager:
+            return None, f"its time is spent in matrix products ({program.work() / 1e6:,.0f} MFLOP a step), not between them"
+        program.check(d)
+    took = time.perf_counter() - start
+    how = f"{program.operations:,} operations became {program.loops} loops and {program.products} products in {took:.1f} s"
+    return program, how
