@@ -164,6 +164,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     run.add_argument("--name", help="of the run folder; default images-001, images-002, ...")
     run.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders are made")
     run.add_argument("--device", choices=["cpu", "cuda"])
+    run.add_argument("--compile", choices=["auto", "on", "off"], help="the step as one compiled program; auto: where it pays")
     run.add_argument("--threads", type=whole, help="of the processor; default: by the size of a step")
     run.add_argument("--save-every", type=whole, help="steps between two checkpoints; default: a minute")
     run.add_argument("--config", type=Path, help="a run.toml: the same choices again; options given here win")

@@ -31,7 +31,7 @@ EQUATION = (
     "shift",
     "mirror",
 )
-PLANNED = (*LENGTH, *EQUATION, "seed", "device", "threads", "save_every")
+PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_every")
 
 
 def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
@@ -62,7 +62,8 @@ def _configured(config: Path, user: dict[str, Any], path: Path | None) -> tuple[
 
     saved = load(config)
     length = {"time", "epochs", "steps"}
-    dropped = length | {"looks", "score_every", "ema.every"} if length & user.keys() else {"time", "epochs"}
+    found = {"compiled"}  # what came of a wish
+    dropped = found | length | {"looks", "score_every", "ema.every"} if length & user.keys() else found | {"time", "epochs"}
     choices = {
         k: c["value"] for k, c in saved.get("choice", {}).items() if k not in dropped and not c["why"].startswith("follows from")
     }

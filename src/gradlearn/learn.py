@@ -315,10 +315,9 @@ def _planned(task: Supervised, plan: Plan, begun: float) -> tuple[Descent, Clock
         plan.choose("score_every", max(plan["steps"] // (looks + 1), 1), "follows from the looks")
     check_names(plan)
     d = build(task, plan, model, valid=valid)
+    choose_program(d, plan, plan["steps"])
     if "time" not in plan:
-        choose_program(d, plan, plan["steps"])
         return d, None
-    again(d, plan)
     deadline = begun + seconds_of(plan["time"]) - reserve
     return d, Clock(deadline, max(deadline - clock_time.monotonic(), 0.1))
 

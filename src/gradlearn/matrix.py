@@ -11,7 +11,7 @@ as long. What is no matrix (biases, norms; embeddings and the head where an upda
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
@@ -231,12 +231,12 @@ def adamw_formula(
 
 def write_adamw(
     pen: Any,
+    update: Any,
+    index: int,
     params: Sequence[Tensor],
-    state: Mapping[Any, dict[str, Tensor]],
-    group: dict[str, Any],
     decay: Callable[[dict[str, Any]], float] = itemgetter("weight_decay"),
 ) -> None:
-    """A step of AdamW for some parameters of a group, with the pen of a program; they have taken equally many steps."""
+    """A step of AdamW for some parameters of a group of an update, with the pen of a program; they have taken equally many steps."""
     if not params:
         return
 
@@ -244,11 +244,10 @@ def write_adamw(
         (b1, b2), t, lr = group["betas"], group["step"], group["lr"]
         return 1.0 - lr * decay(group), 1.0 - b1, 1.0 - b2, (1.0 - b2**t) ** -0.5, group["eps"], lr / (1.0 - b1**t)
 
-    given = pen.numbers(group, numbers, lambda: int(state[params[0]]["step"]))
+    given = pen.numbers(lambda: update.param_groups[index], numbers, lambda: int(update.state[params[0]]["step"]))
     for p in params:
-        moments = [lambda p=p, name=name: state[p][name] for name in ("exp_avg", "exp_avg_sq")]
-        pen.walk(adamw_formula, p, moments, given)
-    pen.after.append(lambda steps: [state[p]["step"].add_(steps) for p in params])
+        pen.walk(adamw_formula, p, [lambda p=p, name=name: update.state[p][name] for name in ("exp_avg", "exp_avg_sq")], given)
+    pen.after.append(lambda steps: [update.state[p]["step"].add_(steps) for p in params])
 
 
 def adam(m: list[Tensor], v: list[Tensor], g: list[Tensor], betas: tuple[float, float], eps: float, step: int) -> list[Tensor]:

@@ -33,6 +33,7 @@ from gradlearn.plan import (
     plan_from,
     seconds_of,
 )
+from gradlearn.program.choice import again, choose_program
 from gradlearn.record import folder as folders
 from gradlearn.record import settings as run_toml
 from gradlearn.record.log import columns
@@ -106,6 +107,7 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
                 f"{folder}: the data at {saved['data']['source']} changed since the run began; put it back or start anew"
             )
         descent = _build(task, plan)
+        again(descent, plan)
         record = bring_back(descent, folder, lambda line: say(f"warning: {line}"))
         say(f"{folder}: resumed at step {descent.t} of {descent.controls.end}")
         return _to_the_end(task, plan, descent, record, None, show, say, signals, begun)
@@ -163,7 +165,9 @@ def _plan(task: Images, plan: Plan, begun: float, say: Say) -> tuple[Descent, Cl
         choose_length(plan, n, task.suggested_epochs(n))
         task.choose_augmentation(plan["steps"] * batch_size(plan, n) / n)
         choose_threads(plan, task.work(), _cores())
-        return _build(task, plan), None
+        descent = _build(task, plan)
+        choose_program(descent, plan, plan["steps"])
+        return descent, None
     budget = seconds_of(plan["time"])
     left = budget - (time.monotonic() - begun) - ENDING
     if left < 0.5:
@@ -177,6 +181,7 @@ def _plan(task: Images, plan: Plan, begun: float, say: Say) -> tuple[Descent, Cl
         "measured",
     )
     descent = _build(task, plan)
+    choose_program(descent, plan, plan["steps"])
     now = time.monotonic()
     deadline = begun + budget - ending
     return descent, Clock(deadline, max(deadline - now, 0.1))
@@ -200,6 +205,7 @@ def _pace(task: Images, plan: Plan, left: float) -> float:
     """Seconds a step, the faster of two looks; with all cores or with one, whichever is faster, unless that is settled."""
     scratch = _scratch(plan)
     d = build(task, scratch)
+    choose_program(d, plan, 0, left)
     if "threads" not in plan and (_cores() == 1 or task.work() < SMALL):
         choose_threads(plan, task.work(), _cores())
     paces: dict[int, float] = {}

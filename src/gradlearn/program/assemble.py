@@ -129,7 +129,7 @@ class Text:
         ]
         kernels = [f"define internal void @{name}{text}" for text, name in self.kernels.items()]
         constants = [f"@{name} = private constant {value}" for value, name in self.constants.items()]
-        attributes = ["attributes #0 = { noinline nounwind }"]
+        attributes = ['attributes #0 = { noinline nounwind "prefer-vector-width"="512" }']
         return "\n".join([*constants, *sorted(self.declared), *kernels, *self.lines, *attributes])
 
     def _numbers(self, parts: Parts) -> None:

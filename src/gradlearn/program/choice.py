@@ -47,8 +47,10 @@ def choose_program(d: Descent, plan: Plan, steps: int, seconds: float = 0.0) -> 
         seconds: of the run, where steps are not known.
     """
     wish = wish_of(plan)
+    if "compile" in plan and plan.choices["compile"].by != "user":
+        again(d, plan)  # decided when the run was measured
+        return
     if wish == "off":
-        plan.choose("compile", "off", "as given")
         return
     try:
         d.program, why = _made(d, wish, steps, seconds)

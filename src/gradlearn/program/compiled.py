@@ -354,9 +354,10 @@ class Program:
         if self.inside.averages and isinstance(d.average, Ema):
             table[:, 1] = [d.average.weight(k + 1) for k in range(len(factors))]
         for given in self._pen.given:
-            first, base = given.so_far() + 1, given.group["initial_lr"]
+            group, first = given.group(), given.so_far() + 1
+            base = group["initial_lr"]
             table[:, given.first : given.first + given.count] = [
-                given.give(given.group | {"step": first + k, "lr": base * by}) for k, by in enumerate(factors)
+                given.give(group | {"step": first + k, "lr": base * by}) for k, by in enumerate(factors)
             ]
         return table
 

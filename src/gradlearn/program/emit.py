@@ -3,8 +3,8 @@
     define void @k(ptr noalias %p0, ptr noalias %p1) { for i0 { for i1 { ... } } }
 
 Each place that a loop touches is one pointer; joined loops touch no common element through two of them (`loops.joinable`), which is
-what `noalias` promises, and what lets LLVM use vector instructions. Operations are rounded one by one; only sums may be taken in
-another order. Loops that differ only in where things lie are one function.
+what `noalias` promises, and what lets LLVM use vector instructions. A product and a sum may become one operation, and sums may be
+taken in another order; else every operation is rounded as it stands. Loops that differ only in where things lie are one function.
 """
 
 from __future__ import annotations
@@ -222,14 +222,14 @@ class Kernel:
         if e.op == "div" and e.kind in FLOATS:
             return self._line(f"fdiv {kind} {args[0]}, {args[1]}")
         if e.op in _ARITHMETIC:
-            word = ("f" if e.kind in FLOATS else "") + _ARITHMETIC[e.op]
+            word = f"f{_ARITHMETIC[e.op]} contract" if e.kind in FLOATS else _ARITHMETIC[e.op]
             return self._line(f"{word} {kind} {args[0]}, {args[1]}")
         return self._called(e, kind, args)
 
     def _called(self, e: Expr, kind: str, args: list[str]) -> str:
         if e.op in _INTRINSICS and e.kind in FLOATS:
             name = f"llvm.{_INTRINSICS[e.op]}.{e.kind}"
-        elif e.op == "erf" and e.kind in FLOATS:
+        elif e.op == "erf_of" and e.kind in FLOATS:
             name = "erff" if e.kind == "f32" else "erf"
         else:
             raise Unfit(f"computes {e.op} of {e.kind}, which programs do not know")
@@ -304,8 +304,7 @@ def _arrange(
             return near - (4.0 * len(accesses) if dims[d] < 4 else 0.0)
 
         inner = max(order, key=lambda d: (gain(d), d))
-        widest = max(accesses, key=lambda a: sum(s > 0 for s in a.strides))
-        order = sorted((d for d in order if d != inner), key=lambda d: -widest.strides[d]) + [inner]
+        order = [*sorted((d for d in order if d != inner), key=lambda d: -_rank(d, accesses)), inner]
     groups = [[d] for d in order]
     if not fixed:
         i = len(groups) - 1
@@ -316,3 +315,8 @@ def _arrange(
                 groups[i - 1 : i + 1] = [[*outer, *inner_group]]
             i -= 1
     return order, [math.prod(dims[d] for d in g) for g in groups], groups
+
+
+def _rank(d: int, accesses: Sequence[Access]) -> int:
+    """How many longer steps than others a dimension takes through memory, over all accesses: the longest go outside."""
+    return sum(sum(a.strides[d] > other for other in a.strides) for a in accesses)

@@ -14,7 +14,7 @@ from gradlearn.program.recording import Place
 from gradlearn.program.unfit import Unfit
 
 OWN = 1 << 20  # the first of the stores that were not recorded
-SMALL = 64  # multiply-adds below which a product is an ordinary loop
+SMALL = 1024  # multiply-adds below which a product is an ordinary loop
 
 
 class Frame:

@@ -63,9 +63,28 @@ _LOG64_Q = (
     7.11544750618563894466e1,
     2.31251620126765340583e1,
 )
-_TANH32 = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+_TANH32_P = (
+    -2.76076847742355e-16,
+    2.00018790482477e-13,
+    -8.60467152213735e-11,
+    5.12229709037114e-08,
+    1.48572235717979e-05,
+    6.37261928875436e-04,
+    4.89352455891786e-03,
+)
+_TANH32_Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
 _TANH64_P = (-9.64399179425052238628e-1, -9.92877231001918586564e1, -1.61468768441708447952e3)
 _TANH64_Q = (1.12811678491632931402e2, 2.23548839060100448583e3, 4.84406305325125486048e3)
+_ERF32_P = (
+    -2.72614225801306e-10,
+    2.77068142495902e-08,
+    -2.10102402082508e-06,
+    -5.69250639462346e-05,
+    -7.34990630326855e-04,
+    -2.95459980854025e-03,
+    -1.60960333262415e-02,
+)
+_ERF32_Q = (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03, -1.42647390514189e-02)
 _SIN32 = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 _COS32 = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
 _SIN64 = (
@@ -89,7 +108,7 @@ _COS64 = (
 def exp(x: Expr) -> Expr:
     """e^x; 0 where it would be below the normal numbers, infinite above the largest."""
     single = x.kind == "f32"
-    low, high = (-87.33654, 88.72283) if single else (-708.39, 709.78)
+    low, high = (-86.98, 88.72283) if single else (-708.0, 709.78)
     inside = where(compare("lt", x, low), low, where(compare("gt", x, high), high, x))
     n = unary("floor", inside * math.log2(math.e) + 0.5)
     if single:
@@ -100,10 +119,8 @@ def exp(x: Expr) -> Expr:
         z = r * r
         p = r * polynomial(z, _EXP64_P)
         value = p / (polynomial(z, _EXP64_Q) - p) * 2.0 + 1.0
-    whole, bias, places = ("i32", 127, 23) if single else ("i64", 1023, 52)
-    half = unary("floor", n * 0.5)  # in two factors: 2^128 is no float32
-    for part in (half, n - half):
-        value = value * _from_bits(_shift(to(part, whole) + bias, places, "shl"))
+    whole, bias, places = ("i32", 126, 23) if single else ("i64", 1022, 52)
+    value = value * _from_bits(_shift(to(n, whole) + bias, places, "shl")) * 2.0  # 2^n in two factors: 2^128 is no float32
     value = where(compare("gt", x, high), math.inf, where(compare("lt", x, low), 0.0, value))
     return where(compare("eq", x, x), value, x)
 
@@ -150,15 +167,26 @@ def expm1(x: Expr) -> Expr:
 
 
 def tanh(x: Expr) -> Expr:
-    """Hyperbolic tangent."""
-    z = x * x
-    if x.kind == "f32":
-        near = polynomial(z, _TANH32) * z * x + x
-    else:
-        near = x + x * (z * polynomial(z, _TANH64_P) / polynomial(z, _TANH64_Q, monic=True))
+    """Hyperbolic tangent: one fraction up to where it is 1 (float32), or by the exponential (float64)."""
     size = unary("abs", x)
+    if x.kind == "f32":
+        inside = where(compare("lt", x, -7.905), -7.905, where(compare("gt", x, 7.905), 7.905, x))
+        z = inside * inside
+        value = where(compare("lt", size, 4e-4), x, inside * polynomial(z, _TANH32_P) / polynomial(z, _TANH32_Q))
+        return where(compare("gt", x, 9.0), 1.0, where(compare("lt", x, -9.0), -1.0, value))
+    z = x * x
+    near = x + x * (z * polynomial(z, _TANH64_P) / polynomial(z, _TANH64_Q, monic=True))
     far = 1.0 - 2.0 / (exp(size + size) + 1.0)
     return where(compare("lt", size, 0.625), near, where(compare("lt", x, 0.0), -far, far))
+
+
+def erf(x: Expr) -> Expr:
+    """The error function, float32: an odd polynomial over an even one on [-4, 4]; the C library's for float64."""
+    if x.kind != "f32":
+        return make("erf_of", x.kind, (x,))
+    inside = where(compare("lt", x, -4.0), -4.0, where(compare("gt", x, 4.0), 4.0, x))
+    z = inside * inside
+    return inside * polynomial(z, _ERF32_P) / polynomial(z, _ERF32_Q)
 
 
 def _turn(x: Expr, quarter: int) -> Expr:
@@ -183,6 +211,7 @@ FUNCTIONS: dict[str, Callable[[Expr], Expr]] = {
     "log1p": log1p,
     "expm1": expm1,
     "tanh": tanh,
+    "erf": erf,
     "sin": lambda x: _turn(x, 0),
     "cos": lambda x: _turn(x, 1),
 }

@@ -22,6 +22,7 @@ from gradlearn.program.frame import Body, Frame
 from gradlearn.program.loops import Item, Loop, Product, Store, rewrite
 from gradlearn.program.meaning import express, fold
 from gradlearn.program.recording import Op, Place, Recording, plain_kernels
+from gradlearn.program.sums import Sums, operands
 from gradlearn.program.unfit import Unfit
 from gradlearn.symbols import Batch, Objective
 from gradlearn.theta import Theta
@@ -113,14 +114,6 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a is b or (a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a.detach(), b.detach())))
 
 
-def _operands(value: Any) -> list[Place]:
-    if isinstance(value, Place):
-        return [value]
-    if isinstance(value, (tuple, list)) and not isinstance(value, torch.Size):
-        return [p for v in value for p in _operands(v)]
-    return [p for v in value.values() for p in _operands(v)] if isinstance(value, dict) else []
-
-
 @dataclass(slots=True)
 class Written:
     """A recorded step as items.
@@ -150,14 +143,17 @@ def write_down(heard: Heard, theta: Theta) -> Written:
     for store in recording.made:
         body.sizes[store] = recording.tensors[store].untyped_storage().nbytes()
     written = Written(body, fixed, [])
-    for op in recording.ops:
-        _write(op, written, recording, written_to)
+    drawn = {p.store for op in recording.ops if op.random for p in operands(op.outs)}
+    sums = Sums(recording.ops, recording.made - drawn, {heard.loss.store, heard.totals.store})
+    for i, op in enumerate(recording.ops):
+        _write(op, i, written, recording, written_to, sums)
+    heard.grads[:] = sums.at(heard.grads)
     _hand_over(heard, theta, written)
     return written
 
 
-def _write(op: Op, written: Written, recording: Recording, written_to: set[int]) -> None:
-    inputs = {p.store for p in _operands(op.args) + _operands(op.kwargs)}
+def _write(op: Op, index: int, written: Written, recording: Recording, written_to: set[int], sums: Sums) -> None:
+    inputs = {p.store for p in operands(op.args) + operands(op.kwargs)}
     outs = [p for p in op.outs if isinstance(p, Place)]
     if op.random:
         _draw(op, written)
@@ -168,7 +164,8 @@ def _write(op: Op, written: Written, recording: Recording, written_to: set[int])
         written.fixed.update({p.store: recording.tensors[p.store] for p in outs})
         return
     outs_kept = tuple(p if isinstance(p, Place) else None for p in op.outs)
-    express(written.body, op._replace(outs=outs_kept))
+    if not sums.add(written.body, op, index):
+        express(written.body, op._replace(args=sums.at(op.args), kwargs=sums.at(op.kwargs), outs=sums.at(outs_kept)))
 
 
 def changed(ops: Sequence[Op]) -> set[int]:
@@ -184,7 +181,7 @@ def changed(ops: Sequence[Op]) -> set[int]:
                 if written or a.name in ("running_mean", "running_var"):
                     i = named[a.name]
                     value = op.args[i] if i < len(op.args) else op.kwargs.get(a.name)
-                    found |= {p.store for p in _operands(value)}
+                    found |= {p.store for p in operands(value)}
     return found
 
 
@@ -192,7 +189,7 @@ def _draw(op: Op, written: Written) -> None:
     """What chance fills is filled by PyTorch itself before the step: the same numbers as without a program."""
     place = op.outs[0]
     filled = op.args[1:] if op.mutates or op.name.partition(".")[0].endswith("_like") else op.args
-    if len(op.outs) != 1 or _operands(filled) or any(_operands(v) for v in op.kwargs.values()):
+    if len(op.outs) != 1 or operands(filled) or any(operands(v) for v in op.kwargs.values()):
         raise Unfit(f"draws with {op.name.partition('.')[0]} from what it computes, which programs do not know")
     written.draws.append((place, op.call, op.args, op.kwargs))
 

@@ -1,9 +1,10 @@
 """What an update writes its step with, for a program: loops over coordinates, and PyTorch operations on tensors it makes.
 
-    given = pen.numbers(group, count, update.numbers)         numbers that every step is given, from rate and count
+    given = pen.numbers(group, update.numbers, so_far)        numbers that every step is given, from rate and count
     pen.walk(formula, p, [state, ...], given)                 p, states <- formula(p, states..., g, numbers...)
 
-An update that can be written has `writable()` and `write(pen)`; `gradlearn.optimizer` and `update/muon.py` have examples.
+An update that can be written has `writable()` and `write(pen)`; `gradlearn.optimizer` and `update/muon.py` have examples. Groups and
+state are asked for anew in every call, by a function: an update whose state is loaded has others from then on.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Address = Callable[[], int]
 class Given(NamedTuple):
     """Numbers that a group is given anew in each step."""
 
-    group: dict[str, Any]
+    group: Callable[[], dict[str, Any]]  # a state that is loaded brings other groups
     count: int
     give: Callable[[dict[str, Any]], Sequence[float]]  # of the group as it is in that step: "step" (from 1) and "lr"
     so_far: Callable[[], int]
@@ -55,10 +56,10 @@ class Pen:
         self._body, self._recording, self._outside, self._blocks, self._store = body, recording, outside, blocks, numbers
 
     def numbers(
-        self, group: dict[str, Any], give: Callable[[dict[str, Any]], Sequence[float]], so_far: Callable[[], int]
+        self, group: Callable[[], dict[str, Any]], give: Callable[[dict[str, Any]], Sequence[float]], so_far: Callable[[], int]
     ) -> Callable[[str], list[Expr]]:
         """Numbers of a group, as expressions of a kind: `give` is asked before each step, with "step" and "lr" of that step."""
-        count, first = len(give(group | {"step": 1})), self.width
+        count, first = len(give(group() | {"step": 1})), self.width
         self.given.append(Given(group, count, give, so_far, first))
         self.width += count
         return lambda kind: [to(load(Access(self._store, "f64", first + i, ())), kind) for i in range(count)]

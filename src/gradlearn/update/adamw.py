@@ -110,8 +110,8 @@ class AdamW(Light, torch.optim.AdamW):
 
     def write(self, pen: Any) -> None:
         """A step, with the pen of a program."""
-        for group in self.param_groups:
-            write_adamw(pen, group["params"], self.state, group, self._decay)
+        for index, group in enumerate(self.param_groups):
+            write_adamw(pen, self, index, group["params"], self._decay)
 
     def update(self) -> None:
         """One fused pass for each group; two passes where an option needs sums."""

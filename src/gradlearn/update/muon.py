@@ -108,31 +108,33 @@ class Muon(Whole):
 
     def write(self, pen: Any) -> None:
         """A step, with the pen of a program: momentum, orthogonal factor, theta; AdamW for the others."""
-        for group in self.param_groups:
-            mine = [p for p in group["params"] if self._mine(p, group)]
-            write_adamw(pen, [p for p in group["params"] if p.numel() and not self._mine(p, group)], self.state, group)
-            batches: dict[tuple[Any, ...], list[Tensor]] = {}
-            for p in mine:
-                batches.setdefault((p.shape, p.dtype), []).append(p)
-            for params in batches.values():
-                self._write_family(pen, Family(params, [self.state[p] for p in params], group), group)
+        for index, group in enumerate(self.param_groups):
+            write_adamw(pen, self, index, [p for p in group["params"] if p.numel() and not self._mine(p, group)])
+            alike: dict[tuple[Any, ...], list[Tensor]] = {}
+            for p in group["params"]:
+                if self._mine(p, group):
+                    alike.setdefault((p.shape, p.dtype), []).append(p)
+            for params in alike.values():
+                self._write_alike(pen, index, params)
 
-    @staticmethod
-    def _write_family(pen: Any, family: Family, group: dict[str, Any]) -> None:
-        m = family.stack("momentum_buffer")  # (n parts, o, i k)
-        (_, rows, columns), size = m.shape, family.params[0].numel()
+    def _write_alike(self, pen: Any, index: int, params: list[Tensor]) -> None:
+        """Matrices of one shape, as one batch."""
+        group, size = self.param_groups[index], params[0].numel()
+        parts, rows, columns = self.state[params[0]]["momentum_buffer"].shape
         scale = 0.2 * max(rows, columns) ** 0.5 if group["scale"] == "rms" else max(1.0, rows / columns) ** 0.5
         look = group["momentum"] if group["nesterov"] else 1.0
-        u, kept = pen.new(m.shape, m.dtype), [lambda p=p: p["momentum_buffer"] for p in family.states]
+        u = pen.new((len(params) * parts, rows, columns), exact(params[0]))
         given = pen.numbers(
-            group, lambda g: (1.0 - g["lr"] * g["weight_decay"], g["lr"] * scale), lambda: int(family.states[0]["step"])
+            lambda: self.param_groups[index],
+            lambda g: (1.0 - g["lr"] * g["weight_decay"], g["lr"] * scale),
+            lambda: int(self.state[params[0]]["step"]),
         )
-        for k, p in enumerate(family.params):
-            pen.momentum(p, kept[k], u, k * size, 1.0 - group["momentum"], look)
+        for k, p in enumerate(params):
+            pen.momentum(p, lambda p=p: self.state[p]["momentum_buffer"], u, k * size, 1.0 - group["momentum"], look)
         pen.operate(lambda x: orthogonalise_(x, group["steps"], group["coefficients"]), u)
-        for k, p in enumerate(family.params):
+        for k, p in enumerate(params):
             pen.move(p, u, k * size, given)
-        pen.after.append(lambda steps: [state["step"].add_(float(steps)) for state in family.states])
+        pen.after.append(lambda steps: [self.state[p]["step"].add_(float(steps)) for p in params])
 
     @staticmethod
     def _level(u: Tensor, rows: Tensor, beta: float) -> Tensor:
