@@ -3,6 +3,7 @@
     theta  <-  theta  -  eta * u(g),        g ~ grad L_B(theta)
 
     run = gradlearn.fit(model, (x, y), loss="cross_entropy")      train any nn.Module
+    runs = gradlearn.fit_many(make, (x, y), runs=64)              many small ones as one: seeds, rates
     for step in gradlearn.train(model, (x, y)): ...               the loop itself
     gradlearn.load("runs/images-001").predict(x)                  a trained model back
     gradlearn.minimize(f, start)                                  a minimum of any function
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from gradlearn.learn import fit as fit
     from gradlearn.learn import load as load
     from gradlearn.learn import train as train
+    from gradlearn.many import fit_many as fit_many
     from gradlearn.minimum.result import Result as Result
 
 _PLACES = {
     "fit": "learn",
+    "fit_many": "many",
     "train": "learn",
     "load": "learn",
     "minimize": "descend",
@@ -35,7 +38,7 @@ _PLACES = {
     "Trouble": "errors",
 }
 
-__all__ = ["fit", "train", "load", "minimize", "Run", "Result", "Trouble", "__version__"]
+__all__ = ["fit", "fit_many", "train", "load", "minimize", "Run", "Result", "Trouble", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

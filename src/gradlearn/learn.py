@@ -150,11 +150,11 @@ def fit(
     begun = clock_time.monotonic()
     named = (time, epochs, steps, batch, update, lr, act, seed, device, compile)
     given: dict[str, Any] = dict(zip(SETTINGS, named, strict=True))
-    user = _user(given, options)
+    user = choices_of(given, options)
     random_state = torch.get_rng_state()
     with ExitStack() as stack:
         stack.callback(torch.set_rng_state, random_state)
-        task = _task(model, data, loss, valid, user, class_weight, _seed(user, resume))
+        task = task_of(model, data, loss, valid, user, class_weight, _seed(user, resume))
         descent, plan, record, clock = _open(task, user, run, resume, begun, stack)
         stack.callback(descent.theta.release)
         signals = None
@@ -165,7 +165,7 @@ def fit(
         stop = carry_out(descent, record, clock, show, signals)
         if stop["reason"] != "signal":
             keep_shown(descent)
-        result = _result(descent, plan, stop, clock_time.monotonic() - begun, record)
+        result = result_of(descent, plan, stop, clock_time.monotonic() - begun, record)
     trouble = failed(stop)
     if trouble is not None:
         raise trouble
@@ -184,9 +184,9 @@ def train(
             raise InputTrouble(f"train: takes no {name!r}; use fit")
     weight = given.pop("class_weight", None)
     plain = {k: given.pop(k, None) for k in SETTINGS}
-    user = _user(plain, given)
-    task = _task(model, data, loss, valid, user, weight, _seed(user, None))
-    descent, _ = _planned(task, Plan(user), 0.0)
+    user = choices_of(plain, given)
+    task = task_of(model, data, loss, valid, user, weight, _seed(user, None))
+    descent, _ = planned(task, Plan(user), 0.0)
     try:
         yield from steps_of(descent)
     finally:
@@ -211,7 +211,7 @@ def load(run: str | Path, model: nn.Module | None = None) -> Any:
     return from_folder(Path(run), model)
 
 
-def _user(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def choices_of(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """What the caller set, by the plan's names."""
     user = {k: given[k] for k in SETTINGS if given.get(k) not in (None, "auto")}
     if user.get("act") is True:
@@ -240,7 +240,7 @@ def _seed(user: Mapping[str, Any], resume: str | Path | None) -> int:
     return plan_from(read(Path(resume)))["seed"]
 
 
-def _task(model: nn.Module, data: Any, loss: Any, valid: Any, user: dict[str, Any], weight: Any, seed: int) -> Supervised:
+def task_of(model: nn.Module, data: Any, loss: Any, valid: Any, user: dict[str, Any], weight: Any, seed: int) -> Supervised:
     if not isinstance(model, nn.Module):
         raise InputTrouble(f"fit: expected an nn.Module, got {type(model).__name__}")
     if isinstance(model, torch.jit.ScriptModule):
@@ -266,7 +266,7 @@ def _open(
     if resume is not None:
         return *_resumed(task, user, Path(resume), stack), None
     plan = Plan(user)
-    descent, clock = _planned(task, plan, begun)
+    descent, clock = planned(task, plan, begun)
     if run is None:
         return descent, plan, None, clock
     from gradlearn.record.folder import begin, lock
@@ -279,7 +279,8 @@ def _open(
     return descent, plan, Record(folder), clock
 
 
-def _planned(task: Supervised, plan: Plan, begun: float) -> tuple[Descent, Clock | None]:
+def planned(task: Supervised, plan: Plan, begun: float, runs: int = 1) -> tuple[Descent, Clock | None]:
+    """The descent of a plan, and the clock of one whose time is limited; `runs`: how many will share its program."""
     model, valid = task.own, task.sets["valid"]
     n = len(task.data("train"))
     plan.choose("seed", 0, "the usual one")
@@ -315,7 +316,7 @@ def _planned(task: Supervised, plan: Plan, begun: float) -> tuple[Descent, Clock
         plan.choose("score_every", max(plan["steps"] // (looks + 1), 1), "follows from the looks")
     check_names(plan)
     d = build(task, plan, model, valid=valid)
-    choose_program(d, plan, plan["steps"])
+    choose_program(d, plan, plan["steps"] * runs)
     if "time" not in plan:
         return d, None
     deadline = begun + seconds_of(plan["time"]) - reserve
@@ -345,7 +346,7 @@ def _described(task: Supervised, plan: Plan) -> dict[str, Any]:
     return settings("fit", plan, {"source": "memory", "kind": "fit"} | counts)
 
 
-def _result(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, record: Record | None) -> Run:
+def result_of(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, record: Record | None) -> Run:
     h = d.history
     series: dict[str, list[float]] = {"loss": h.loss, "grad_norm": h.norm}
     last = None

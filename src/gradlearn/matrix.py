@@ -240,9 +240,10 @@ def write_adamw(
     if not params:
         return
 
-    def numbers(group: dict[str, Any]) -> tuple[float, ...]:
-        (b1, b2), t, lr = group["betas"], group["step"], group["lr"]
-        return 1.0 - lr * decay(group), 1.0 - b1, 1.0 - b2, (1.0 - b2**t) ** -0.5, group["eps"], lr / (1.0 - b1**t)
+    def numbers(group: dict[str, Any], t: int, lr: float) -> tuple[float, ...]:
+        b1, b2 = group["betas"]
+        pull = group["weight_decay"] if decay is None else decay(group, lr)
+        return 1.0 - lr * pull, 1.0 - b1, 1.0 - b2, (1.0 - b2**t) ** -0.5, group["eps"], lr / (1.0 - b1**t)
 
     given = pen.numbers(lambda: update.param_groups[index], numbers, lambda: int(update.state[params[0]]["step"]))
     for p in params:

@@ -192,7 +192,11 @@ class Elementwise(Light):
     def write(self, pen: Any) -> None:
         """A step, with the pen of a program."""
         for i, own in enumerate(self.param_groups):
-            given = pen.numbers(lambda i=i: self.param_groups[i], self.numbers, lambda i=i: self.param_groups[i]["step"])
+            given = pen.numbers(
+                lambda i=i: self.param_groups[i],
+                lambda group, t, lr: self.numbers(group | {"step": t, "lr": lr}),
+                lambda i=i: self.param_groups[i]["step"],
+            )
             for p in own["params"]:
                 pen.walk(self.formula, p, [lambda p=p, name=name: self.state[p][name] for name in self.states], given)
             pen.after.append(lambda steps, i=i: self.param_groups[i].update(step=self.param_groups[i]["step"] + steps))

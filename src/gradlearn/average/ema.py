@@ -37,6 +37,12 @@ class Ema:
         self._numbers = [t.is_floating_point() and bool(torch.isfinite(t).all()) for t in theta.buffers()]  # not an infinite mask
         self.mean = [t.clone() for t in self.sources(theta)]
 
+    def begin(self, theta: Theta) -> None:
+        """Start anew from theta as it is."""
+        self.steps = 0
+        for place, value in zip(self.mean, self.sources(theta), strict=True):
+            place.copy_(value)
+
     def see(self, theta: Theta, now: Now | None = None) -> None:
         """Take in theta after a step."""
         weight = self.weight(1)

@@ -9,6 +9,8 @@ other without a gap, so every batch is full, every example comes once an epoch, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -44,6 +46,15 @@ class Shuffle:
         if stop <= self.n:
             return order[start:stop]
         return torch.cat([order[start:], self._order(now, epoch + 1)[: stop - self.n]])
+
+    def several(self, times: Sequence[Now]) -> Tensor:
+        """The batches of these steps, which follow each other, one behind the other: (steps size,) int64."""
+        size = min(times[0].batch, self.n) or self.size
+        (first, start), (last, stop) = (divmod(seen, self.n) for seen in (times[0].seen, times[-1].seen + size))
+        if first == last or stop == 0 == last - first - 1:
+            return self._order(times[0], first)[start : stop or self.n]
+        middle = [self._order(times[0], epoch).clone() for epoch in range(first + 1, last)]
+        return torch.cat([self._order(times[0], first)[start:], *middle, self._order(times[0], last)[:stop]])
 
     def _order(self, now: Now, epoch: int) -> Tensor:
         key = (now.seed, now.round, epoch)

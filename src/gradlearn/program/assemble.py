@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gradlearn.program.emit import BYTES, TYPES, Kernel, literal
+from gradlearn.program.emit import TYPES, Kernel, literal
+from gradlearn.program.expression import BYTES
 from gradlearn.program.loops import Item, Loop, Product
 from gradlearn.program.unfit import Unfit
 
@@ -186,6 +187,8 @@ class Text:
                 self._product(item)
 
     def _loop(self, loop: Loop) -> None:
+        if 0 in loop.dims:
+            return
         kernel = Kernel(loop)
         self.declared |= kernel.needs
         name = self.kernels.setdefault(kernel.text, f"k{len(self.kernels)}")

@@ -31,7 +31,7 @@ from gradlearn.program.expression import PARTS, Access, Expr, kind_of, load, to
 from gradlearn.program.frame import Body, Frame
 from gradlearn.program.loops import Item, Loop, Product, Store, add, live
 from gradlearn.program.pen import Pen
-from gradlearn.program.recording import Place
+from gradlearn.program.recording import Place, Recording
 from gradlearn.program.unfit import Unfit
 from gradlearn.step import factor, set_rates
 from gradlearn.symbols import Batch, Estimate, Now, Step
@@ -114,7 +114,7 @@ class Program:
                 self._pen = Pen(body, heard.recording, lambda address: self._store(body, address), {}, self._given.store)
         self._table[self._rows.store] = (lambda: self._row_address, self.size * 8)
         if self.inside.gathers:
-            self._gather(d, body)
+            self._gather(d, body, heard.recording)
         else:
             for k, place in enumerate(self._leaf_places):
                 self._table[place.store] = (lambda k=k: self._leaves[k], 0)
@@ -128,7 +128,8 @@ class Program:
         self._changing = [heard.recording.tensors[s] for s in sorted(changed)]
         outside = buffers | {s: t for s, t in enumerate(heard.recording.tensors) if s not in heard.recording.made} | written.fixed
         for store, t in outside.items():
-            self._table.setdefault(store, (t.untyped_storage().data_ptr, 0))
+            if store not in body.sizes:
+                self._table.setdefault(store, (t.untyped_storage().data_ptr, 0))
         for k, (place, *_) in enumerate(written.draws):
             self._table[place.store] = (lambda k=k: self._drawn[k].data_ptr(), body.sizes[place.store])
         loss, square, scale = (body.new((), torch.float64) for _ in range(3))
@@ -146,21 +147,16 @@ class Program:
         self._table[self._given.store] = (lambda: self._number_address, width * 8)
         return Parts(items, loss.store, square.store, scale.store, clip, update, average, width)
 
-    def _gather(self, d: Descent, body: Body) -> None:
-        """The batch: rows of tensors in memory."""
-        data = d.data
-        assert isinstance(data, Examples)
-        sources: list[Tensor] = [*leaves(data.x), *leaves(data.y)]
-        for place, source in zip(self._leaf_places[:-1], sources, strict=True):
+    def _gather(self, d: Descent, body: Body, recording: Recording) -> None:
+        """The batch: rows of tensors in memory, brought into the program's own."""
+        for k, (place, source) in enumerate(zip(self._leaf_places, _sources(d.data), strict=True)):
             frame = Frame(place.shape)
-            store = self._store(body, source.untyped_storage().data_ptr)
-            body.write(frame, place, _row_of(frame, store, source, self._rows))
-        index, frame = self._leaf_places[-1], Frame((self.size,))
-        if data.numbers is None:
-            body.write(frame, index, frame.load(self._rows))
-        else:
-            store = self._store(body, data.numbers.untyped_storage().data_ptr)
-            body.write(frame, index, _row_of(frame, store, data.numbers, self._rows))
+            body.sizes[place.store] = recording.tensors[place.store].untyped_storage().nbytes()
+            if source is None:
+                body.write(frame, place, frame.load(self._rows))
+            else:
+                store = self._store(body, lambda k=k: self._data[k].untyped_storage().data_ptr())
+                body.write(frame, place, _row_of(frame, store, source, self._rows))
 
     def _store(self, body: Body, address: Address) -> int:
         """A store that lies elsewhere."""
@@ -323,28 +319,31 @@ class Program:
         """
         d.theta.bind()
         d.theta.untouched = []
+        self._data: list[Any] = _sources(d.data)
         begin = time.perf_counter()
         times = [Now(d.t + k, d.controls.end, d.seen + k * self.size, d.seed, d.round, d.controls.batch) for k in range(count)]
-        rows = [d.batches(now) for now in times]
         factors = [factor(d.rate, now, d.controls) for now in times]
         if self._written.draws:
             self._draw([chance.key(d.seed, "batch", now.t) for now in times])
-        index = torch.cat(rows) if count > 1 else rows[0].contiguous()
+        index = several(d.batches, times)
         self._row_address = index.data_ptr()
         done = self._run(count, self._given_numbers(d, factors))
         applied = min(done, count)
         self._moved_on(d, factors, done)
         blocked = done < count
         n, examples = self.size, len(d.data)
-        lrs = d.update.param_groups[0]["initial_lr"]
+        base = d.update.param_groups[0]["initial_lr"]
         out = self._out[: applied + blocked].tolist()
         seconds = (time.perf_counter() - begin) / len(out)
         steps = [
-            Step(now.t, loss, norm, lrs * by, n, (now.seen + n) / examples, k < applied, seconds, row)
-            for k, (now, (loss, norm), by, row) in enumerate(zip(times, out, factors, rows, strict=False))
+            Step(now.t, loss, norm, base * by, n, (now.seen + n) / examples, True, seconds)
+            for now, (loss, norm), by in zip(times, out, factors, strict=False)
         ]
+        if count == 1 or blocked:
+            last, numbers = index[(len(out) - 1) * n : len(out) * n], getattr(d.data, "numbers", None)
+            bad = last if numbers is None else numbers[last]
+            steps[-1] = steps[-1]._replace(index=bad, applied=not blocked)
         if blocked:
-            bad = rows[done] if (numbers := getattr(d.data, "numbers", None)) is None else numbers[rows[done]]
             steps[-1] = steps[-1]._replace(index=bad if steps[-1].loss - steps[-1].loss == 0.0 else self._suspects(bad))
         return steps
 
@@ -354,11 +353,9 @@ class Program:
         if self.inside.averages and isinstance(d.average, Ema):
             table[:, 1] = [d.average.weight(k + 1) for k in range(len(factors))]
         for given in self._pen.given:
-            group, first = given.group(), given.so_far() + 1
+            group, first, give = given.group(), given.so_far() + 1, given.give
             base = group["initial_lr"]
-            table[:, given.first : given.first + given.count] = [
-                given.give(group | {"step": first + k, "lr": base * by}) for k, by in enumerate(factors)
-            ]
+            table[:, given.first : given.first + given.many] = [give(group, first + k, base * by) for k, by in enumerate(factors)]
         return table
 
     def _moved_on(self, d: Descent, factors: list[float], done: int) -> None:
@@ -404,6 +401,19 @@ class Program:
         start = self._start + self._totals + place.offset * place.dtype.itemsize
         totals = self._arena[start : start + size * place.dtype.itemsize].view(place.dtype).as_strided(place.shape, place.strides)
         return index[~torch.isfinite(totals)]
+
+
+def _sources(data: Any) -> list[Tensor | None]:
+    """The tensors that a batch's are rows of; None: the row numbers themselves."""
+    return [*leaves(data.x), *leaves(data.y), data.numbers]
+
+
+def several(batches: Any, times: list[Now]) -> Tensor:
+    """The examples of several steps, one batch behind the other: (steps size,) int64."""
+    if len(times) > 1 and hasattr(batches, "several"):
+        return batches.several(times)
+    rows = [batches(now) for now in times]
+    return torch.cat(rows) if len(rows) > 1 else rows[0].contiguous()
 
 
 def _near(a: Tensor, b: Tensor, share: float, more: float) -> bool:

@@ -9,22 +9,30 @@ taken in another order; else every operation is rounded as it stands. Loops that
 
 from __future__ import annotations
 
+import ctypes
 import math
 import struct
 from collections.abc import Sequence
 
-from gradlearn.program.expression import FLOATS, Access, Expr
-from gradlearn.program.functions import elementary
+from gradlearn.program.expression import BYTES, FLOATS, Access, Expr
+from gradlearn.program.functions import FUNCTIONS, elementary
 from gradlearn.program.loops import Loop, Store, rewrite, walk
 from gradlearn.program.unfit import Unfit
 
 TYPES = {"f32": "float", "f64": "double", "i64": "i64", "i32": "i32", "i16": "i16", "i8": "i8", "u8": "i8", "b1": "i8"}
-BYTES = {"f32": 4, "f64": 8, "i64": 8, "i32": 4, "i16": 2, "i8": 1, "u8": 1, "b1": 1}
 _ARITHMETIC = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "shl": "shl", "lshr": "lshr"}
 _COMPARE = {"lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "eq": "eq", "ne": "ne"}
-_INTRINSICS = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "rint", "pow": "pow"}
-_SMALLEST = {"f32": -math.inf, "f64": -math.inf, "i64": -(1 << 63), "i32": -(1 << 31)}
-_LARGEST = {"f32": math.inf, "f64": math.inf, "i64": (1 << 63) - 1, "i32": (1 << 31) - 1}
+_INTRINSICS = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "rint", "pow": "pow", "fma": "fma"}
+_SMALLEST = {"f32": -math.inf, "f64": -math.inf, "i64": -(1 << 63), "i32": -(1 << 31), "i16": -(1 << 15), "i8": -(1 << 7), "u8": 0}
+_LARGEST = {
+    "f32": math.inf,
+    "f64": math.inf,
+    "i64": (1 << 63) - 1,
+    "i32": (1 << 31) - 1,
+    "i16": (1 << 15) - 1,
+    "i8": 127,
+    "u8": 255,
+}
 
 
 class Kernel:
@@ -38,13 +46,15 @@ class Kernel:
 
     def __init__(self, loop: Loop) -> None:
         memo: dict[int, Expr] = {}
-        value = [rewrite(s.value, elementary, memo) for s in loop.stores]
-        while any(elementary(e) is not None for e in walk(value)):
+        value = [tuple(rewrite(e, elementary, memo) for e in (s.value, *s.indices)) for s in loop.stores]
+        while any(e.op in FUNCTIONS for each in value for e in walk(each)):
             memo = {}
-            value = [rewrite(v, elementary, memo) for v in value]
-        self.stores = [Store(s.access, v, s.indices, s.fold, s.fresh) for s, v in zip(loop.stores, value, strict=True)]
+            value = [tuple(rewrite(e, elementary, memo) for e in each) for each in value]
+        self.stores = [Store(s.access, v, tuple(i), s.fold, s.fresh) for s, (v, *i) in zip(loop.stores, value, strict=True)]
         loads = [e for s in self.stores for e in walk((s.value, *s.indices)) if e.op == "load"]
         accesses = [*(e.data for e in loads), *(s.access for s in self.stores)]
+        if any(s.fold and s.access.kind == "b1" for s in self.stores):
+            raise Unfit("folds truth values, which programs do not know")
         fixed = any(e.op == "index" for s in self.stores for e in walk((s.value, *s.indices)))
         self.order, self.dims, self.groups = _arrange(loop.dims, accesses, self.stores, fixed)
         self.places: list[tuple[int, int]] = []
@@ -180,8 +190,9 @@ class Kernel:
         if s.fold == "add":
             word = "fadd reassoc" if kind in FLOATS else "add"
             return self._line(f"{word} {TYPES[kind]} {old}, {value}")
-        if s.fold == "mul" and kind in FLOATS:
-            return self._line(f"fmul reassoc {TYPES[kind]} {old}, {value}")
+        if s.fold == "mul":
+            word = "fmul reassoc" if kind in FLOATS else "mul"
+            return self._line(f"{word} {TYPES[kind]} {old}, {value}")
         return self._extreme(s.fold, kind, old, value, False)
 
     # ------------------------------------------------------------------------------------------------------ arithmetic
@@ -221,8 +232,13 @@ class Kernel:
             return self._line(f"fneg {kind} {args[0]}" if e.kind in FLOATS else f"sub {kind} 0, {args[0]}")
         if e.op == "div" and e.kind in FLOATS:
             return self._line(f"fdiv {kind} {args[0]}, {args[1]}")
+        if e.op == "fmod" and e.kind in FLOATS:
+            return self._line(f"frem {kind} {args[0]}, {args[1]}")
+        if e.op == "abs" and e.kind not in FLOATS:
+            return self._extreme("maximum", e.kind, args[0], self._line(f"sub {kind} 0, {args[0]}"), False)
         if e.op in _ARITHMETIC:
             word = f"f{_ARITHMETIC[e.op]} contract" if e.kind in FLOATS else _ARITHMETIC[e.op]
+            word = "or" if (e.op, e.kind) == ("add", "b1") else word
             return self._line(f"{word} {kind} {args[0]}, {args[1]}")
         return self._called(e, kind, args)
 
@@ -247,11 +263,10 @@ class Kernel:
     def _extreme(self, op: str, kind: str, a: str, b: str, constant: bool) -> str:
         """The larger or smaller one; NaN if either is, as in PyTorch."""
         word = "gt" if op == "maximum" else "lt"
+        t = "i1" if kind == "b1" else TYPES[kind]
         if kind not in FLOATS:
-            return self._line(
-                f"select i1 {self._line(f'icmp s{word} {TYPES[kind]} {a}, {b}')}, {TYPES[kind]} {a}, {TYPES[kind]} {b}"
-            )
-        t = TYPES[kind]
+            word = ("u" if kind in ("u8", "b1") else "s") + word
+            return self._line(f"select i1 {self._line(f'icmp {word} {t} {a}, {b}')}, {t} {a}, {t} {b}")
         best = self._line(f"select i1 {self._line(f'fcmp u{word} {t} {a}, {b}')}, {t} {a}, {t} {b}")
         if constant:
             return best
@@ -264,7 +279,7 @@ class Kernel:
         if before in FLOATS and after in FLOATS:
             word = "fpext" if after == "f64" else "fptrunc"
         elif before in FLOATS:
-            word = "fptosi"
+            return self._whole(before, after, value)
         elif after in FLOATS:
             word = "uitofp" if before in ("u8", "b1") else "sitofp"
         elif before == "b1" or BYTES[after] > BYTES[before]:
@@ -275,14 +290,22 @@ class Kernel:
             return value
         return self._line(f"{word} {a} {value} to {b}")
 
+    def _whole(self, before: str, after: str, value: str) -> str:
+        """A float as an integer: what does not fit is some number, the same wherever it is used; small kinds by way of a large one."""
+        wide = "i32" if after == "i32" else "i64"
+        found = self._line(f"freeze {wide} {self._line(f'fptosi {TYPES[before]} {value} to {wide}')}")
+        return found if after in ("i32", "i64") else self._line(f"trunc {wide} {found} to {TYPES[after]}")
+
 
 def literal(value: float, kind: str) -> str:
     """A constant as LLVM writes it: floats by their bits."""
     if kind in FLOATS:
-        if kind == "f32" and math.isfinite(value):
-            value = struct.unpack("f", struct.pack("f", max(min(value, 3.4028234663852886e38), -3.4028234663852886e38)))[0]
+        value = ctypes.c_float(value).value if kind == "f32" else value  # rounded; infinite where it is too large
         return "0x" + struct.pack(">d", value).hex().upper()
-    return str(int(value)) if kind != "b1" else ("true" if value else "false")
+    if kind == "b1":
+        return "true" if value else "false"
+    half = 1 << (8 * BYTES[kind] - 1)
+    return str((int(value) + half) % (2 * half) - half)
 
 
 def _identity(s: Store) -> str:

@@ -27,6 +27,7 @@ KINDS = {
     torch.bool: "b1",
 }
 PARTS = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+BYTES = {kind: dtype.itemsize for dtype, kind in KINDS.items()}
 FLOATS = ("f32", "f64")
 ORDER = ("b1", "u8", "i8", "i16", "i32", "i64", "f32", "f64")
 
@@ -129,7 +130,7 @@ def forget() -> None:
 
 def number(value: Any, kind: str) -> Expr:
     """A constant of this kind."""
-    return make("number", kind, (), float(value) if kind in FLOATS else int(value))
+    return make("number", kind, (), float(value) if kind in FLOATS else int(bool(value) if kind == "b1" else value))
 
 
 def to(value: Any, kind: str) -> Expr:
@@ -139,7 +140,7 @@ def to(value: Any, kind: str) -> Expr:
     if value.kind == kind:
         return value
     if value.op == "number":
-        return number(value.data if kind != "b1" else bool(value.data), kind)
+        return number(value.data, kind)
     return make("to", kind, (value,))
 
 
@@ -181,9 +182,9 @@ def load(access: Access, indices: Sequence[Expr] = ()) -> Expr:
 
 
 def sign(a: Expr) -> Expr:
-    """-1, 0 or 1; NaN where it is NaN."""
+    """-1, 0 or 1; 0 where it is NaN, as PyTorch has it."""
     one, zero = number(1, a.kind), number(0, a.kind)
-    return where(compare("gt", a, zero), one, where(compare("lt", a, zero), -one, a))
+    return where(compare("gt", a, zero), one, where(compare("lt", a, zero), -one, zero))
 
 
 _TORCH: dict[Any, Callable[..., Any]] = {

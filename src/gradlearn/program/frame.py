@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from gradlearn.program.expression import KINDS, PARTS, Access, Complex, Expr, kind_of, load, make, number, to
-from gradlearn.program.loops import Item, Loop, Product, Store, add
+from gradlearn.program.loops import Item, Loop, Product, Store, add, steady
 from gradlearn.program.recording import Place
 from gradlearn.program.unfit import Unfit
 
 OWN = 1 << 20  # the first of the stores that were not recorded
+DTYPES = {kind: dtype for dtype, kind in KINDS.items()}
 SMALL = 1024  # multiply-adds below which a product is an ordinary loop
 
 
@@ -46,7 +47,7 @@ class Frame:
         if isinstance(value, Expr):
             return to(value, kind) if kind else value
         if isinstance(value, complex):
-            raise Unfit("computes with complex Python numbers")
+            return Complex(number(value.real, kind or "f32"), number(value.imag, kind or "f32"))
         return number(value, kind or ("b1" if isinstance(value, bool) else "i64" if isinstance(value, int) else "f32"))
 
     def index(self, d: int) -> Expr:
@@ -84,11 +85,20 @@ class Body:
         if place.dtype in PARTS:
             part = KINDS[PARTS[place.dtype]]
             pair = value if isinstance(value, Complex) else Complex(to(value, part), number(0, part))
+            pair = Complex(pair.re, -to(pair.im, part)) if place.conjugated else pair
             parts = [(frame.access(place, part, fixed, 2), to(v, part)) for fixed, v in enumerate(pair)]
         else:
             kind = kind_of(place.dtype)
             parts = [(frame.access(place, kind), to(value.re if isinstance(value, Complex) else value, kind))]
+        if not steady(Loop(frame.dims, [Store(access, v, (), fold, fresh) for access, v in parts])):
+            parts = [(access, self._aside(frame, access, v)) for access, v in parts]
         add(self.items, Loop(frame.dims, [Store(access, v, (), fold, fresh) for access, v in parts]))
+
+    def _aside(self, frame: Frame, access: Access, value: Expr) -> Expr:
+        """A value that is read from where it is written to, at other coordinates: all of it is computed before."""
+        own = frame.access(self.new(frame.shape, DTYPES[access.kind]), access.kind)
+        add(self.items, Loop(frame.dims, [Store(own, value)]))
+        return load(own)
 
     def scatter(self, frame: Frame, store: Access, indices: Sequence[Expr], value: Expr, fold: str) -> None:
         """Store or add at places that are computed."""
@@ -115,6 +125,11 @@ class Body:
             self.fill(out, 0.0)
         elif m * n * k <= SMALL or not real:
             self._summed(a, b, out)
+        elif m * n and not _fits(out):
+            own = self.new(out.shape, out.dtype)
+            self.product(a, b, own)
+            frame = Frame(out.shape)
+            self.write(frame, out, frame.load(own))
         elif m * n:
             batch = a.shape[0] if len(a.shape) == 3 else 1
             a, b = (p if _fits(p) else self.copy(p) for p in (a, b))

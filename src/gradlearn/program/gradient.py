@@ -60,6 +60,7 @@ def hear(objective: Objective, theta: Theta, batch: Batch) -> Heard:
     before = attributes(theta.model)
     recording = Recording()
     blocks = [(recording.place(b.flat).store, recording.place(b.grad).store) for b in theta.blocks]
+    batch = Batch(_own(batch.x), _own(batch.y), _own(batch.index), batch.draw)
     found = [recording.place(t) for t in (*leaves(batch.x), *leaves(batch.y), batch.index)]
     try:
         with chance.preserved(), plain_kernels():
@@ -84,6 +85,15 @@ def hear(objective: Objective, theta: Theta, batch: Batch) -> Heard:
         raise Unfit("changes an attribute of its own in its forward pass")
     places = [None if g is None else recording.place(g.detach()) for g in grads]
     return Heard(recording, found, recording.place(loss.detach()), places, blocks, recording.place(total.detach()))
+
+
+def _own(value: Any) -> Any:
+    """The same tensors, each with memory of its own."""
+    if isinstance(value, Tensor):
+        return value.clone(memory_format=torch.preserve_format)
+    if isinstance(value, dict):
+        return {k: _own(v) for k, v in value.items()}
+    return type(value)(_own(v) for v in value) if isinstance(value, (tuple, list)) else value
 
 
 def attributes(model: nn.Module) -> list[Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from gradlearn.program.expression import Access, Expr, make
+from gradlearn.program.expression import BYTES, Access, Expr, make
 
 WINDOW = 24  # items that a loop may move over
 PLACES = 24  # places that one loop may touch: each takes a register for its address
@@ -117,6 +117,8 @@ def apart(a: Span, b: Span) -> bool:
     """Whether two accesses of one store surely touch no common element."""
     if a.whole or b.whole or min((*a.access.strides, *b.access.strides), default=0) < 0:
         return False
+    if BYTES[a.access.kind] != BYTES[b.access.kind]:  # they count in other elements
+        return False
     if last(a) < b.access.offset or last(b) < a.access.offset:
         return True
     steps = sorted({s for s in (*a.access.strides, *b.access.strides) if s > 1})
@@ -158,6 +160,17 @@ def one_to_one(span: Span) -> bool:
         if s <= reach:
             return False
         reach += (n - 1) * s
+    return True
+
+
+def steady(loop: Loop) -> bool:
+    """Whether no coordinate of a loop reads or writes what another one writes."""
+    spans = loop.spans()
+    for k, a in enumerate(spans):
+        for b in spans[k + 1 :]:
+            if a.access.store == b.access.store and (a.write or b.write):
+                if not (a.access == b.access and one_to_one(a) and one_to_one(b)) and not apart(a, b):
+                    return False
     return True
 
 

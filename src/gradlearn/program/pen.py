@@ -1,6 +1,6 @@
 """What an update writes its step with, for a program: loops over coordinates, and PyTorch operations on tensors it makes.
 
-    given = pen.numbers(group, update.numbers, so_far)        numbers that every step is given, from rate and count
+    given = pen.numbers(group, give, so_far)                  numbers that every step is given, from rate and count
     pen.walk(formula, p, [state, ...], given)                 p, states <- formula(p, states..., g, numbers...)
 
 An update that can be written has `writable()` and `write(pen)`; `gradlearn.optimizer` and `update/muon.py` have examples. Groups and
@@ -25,12 +25,15 @@ from gradlearn.program.unfit import Unfit
 Address = Callable[[], int]
 
 
+Give = Callable[[dict[str, Any], int, float], Sequence[float]]  # (group, number of the step from 1, its rate) -> numbers
+
+
 class Given(NamedTuple):
     """Numbers that a group is given anew in each step."""
 
     group: Callable[[], dict[str, Any]]  # a state that is loaded brings other groups
-    count: int
-    give: Callable[[dict[str, Any]], Sequence[float]]  # of the group as it is in that step: "step" (from 1) and "lr"
+    many: int
+    give: Give
     so_far: Callable[[], int]
     first: int  # place among all numbers of a step
 
@@ -55,14 +58,12 @@ class Pen:
         self.width = 2
         self._body, self._recording, self._outside, self._blocks, self._store = body, recording, outside, blocks, numbers
 
-    def numbers(
-        self, group: Callable[[], dict[str, Any]], give: Callable[[dict[str, Any]], Sequence[float]], so_far: Callable[[], int]
-    ) -> Callable[[str], list[Expr]]:
-        """Numbers of a group, as expressions of a kind: `give` is asked before each step, with "step" and "lr" of that step."""
-        count, first = len(give(group() | {"step": 1})), self.width
-        self.given.append(Given(group, count, give, so_far, first))
-        self.width += count
-        return lambda kind: [to(load(Access(self._store, "f64", first + i, ())), kind) for i in range(count)]
+    def numbers(self, group: Callable[[], dict[str, Any]], give: Give, so_far: Callable[[], int]) -> Callable[[str], list[Expr]]:
+        """Numbers of a group, as expressions of a kind: `give` is asked before each step; `so_far` how many there were."""
+        many, first = len(give(group(), 1, group()["lr"])), self.width
+        self.given.append(Given(group, many, give, so_far, first))
+        self.width += many
+        return lambda kind: [to(load(Access(self._store, "f64", first + i, ())), kind) for i in range(many)]
 
     def walk(
         self,

@@ -123,10 +123,12 @@ class AdamW(Light, torch.optim.AdamW):
         else:
             self._by_options()
 
-    def _decay(self, group: dict[str, Any]) -> float:
-        """Weight decay of this step."""
+    def _decay(self, group: dict[str, Any], lr: float) -> float:
+        """Weight decay of a step at this rate."""
+        if self.decay != "corrected":
+            return group["weight_decay"]
         peak = group.get("initial_lr", self.defaults["lr"])
-        return group["weight_decay"] * (group["lr"] / peak if self.decay == "corrected" and peak > 0.0 else 1.0)
+        return group["weight_decay"] * (lr / peak if peak > 0.0 else 1.0)
 
     def _moving(self, group: dict[str, Any]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
         """The parameters of a group that have a gradient, with their state; a step of theirs is counted."""
@@ -150,7 +152,7 @@ class AdamW(Light, torch.optim.AdamW):
                 lr=group["lr"],
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
-                weight_decay=self._decay(group),
+                weight_decay=self._decay(group, group["lr"]),
                 eps=group["eps"],
                 amsgrad=False,
                 maximize=False,
@@ -177,6 +179,6 @@ class AdamW(Light, torch.optim.AdamW):
         if self.stable and n:
             step /= max(1.0, (outrun / n) ** 0.5)
         with_g, against = (n / max(agree, 1e-3 * n), 0.0) if self.cautious and n else (1.0, 1.0)
-        keep = 1.0 - lr * self._decay(group)
+        keep = 1.0 - lr * self._decay(group, lr)
         other = 1.0 if self.decay == "cautious" else keep
         last([params], [m, v, grads], (step, bias2**0.5, eps, keep, other, with_g, against, 0.0))

@@ -126,7 +126,7 @@ class Muon(Whole):
         u = pen.new((len(params) * parts, rows, columns), exact(params[0]))
         given = pen.numbers(
             lambda: self.param_groups[index],
-            lambda g: (1.0 - g["lr"] * g["weight_decay"], g["lr"] * scale),
+            lambda g, _, lr: (1.0 - lr * g["weight_decay"], lr * scale),
             lambda: int(self.state[params[0]]["step"]),
         )
         for k, p in enumerate(params):

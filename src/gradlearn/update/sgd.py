@@ -93,7 +93,9 @@ class SGD(Light, torch.optim.SGD):
         """A step, with the pen of a program."""
         for i, group in enumerate(self.param_groups):
             momentum, formula = group["momentum"], nesterov if group["nesterov"] else heavy_ball if group["momentum"] else plain
-            given = pen.numbers(lambda i=i: self.param_groups[i], lambda g: (g["weight_decay"], g["lr"], g["momentum"]), lambda: 0)
+            given = pen.numbers(
+                lambda i=i: self.param_groups[i], lambda g, _, lr: (g["weight_decay"], lr, g["momentum"]), lambda: 0
+            )
             for p in group["params"]:
                 pen.walk(formula, p, [lambda p=p: self._buffer(p)] if momentum else [], given)
 
