@@ -127,8 +127,9 @@ class Program:
         changed = gradient.changed(heard.recording.ops) - heard.recording.made - buffers.keys()
         self._changing = [heard.recording.tensors[s] for s in sorted(changed)]
         outside = buffers | {s: t for s, t in enumerate(heard.recording.tensors) if s not in heard.recording.made} | written.fixed
+        brought = {p.store for p in self._leaf_places} if self.inside.gathers else set()
         for store, t in outside.items():
-            if store not in body.sizes:
+            if store not in brought:
                 self._table.setdefault(store, (t.untyped_storage().data_ptr, 0))
         for k, (place, *_) in enumerate(written.draws):
             self._table[place.store] = (lambda k=k: self._drawn[k].data_ptr(), body.sizes[place.store])

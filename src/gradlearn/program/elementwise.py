@@ -49,7 +49,29 @@ def _div(a: Any, b: Any, rounding_mode: str | None = None) -> Any:
         return Complex(a.re / b, a.im / b)
     if rounding_mode is None:
         return a / b
-    return unary({"floor": "floor", "trunc": "trunc"}[rounding_mode], a / b)
+    return unary("trunc", a / b) if rounding_mode == "trunc" else _floor_divide(a, b)
+
+
+def _floor_divide(a: Any, b: Any) -> Any:
+    """The floor of the true quotient: that of the rounded one may be too large."""
+    b = to(b, a.kind)
+    rest = binary("fmod", a, b)
+    whole = (a - rest) / b
+    whole = where(_turned(rest, b), whole - 1.0, whole)
+    down = unary("floor", whole)
+    down = where(whole - down > 0.5, down + 1.0, down)
+    return where(compare("eq", b, 0.0), a / b, where(compare("eq", whole, 0.0), a / b * 0.0, down))
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    rest = binary("fmod", a, b)
+    return where(_turned(rest, b), rest + b, rest)
+
+
+def _turned(rest: Expr, b: Any) -> Expr:
+    """Whether a remainder has another sign than what was divided by."""
+    other = compare("ne", compare("lt", rest, 0.0), compare("lt", to(b, rest.kind), 0.0))
+    return binary("and", compare("ne", rest, 0.0), other)
 
 
 def _conj(a: Any) -> Any:
@@ -57,7 +79,19 @@ def _conj(a: Any) -> Any:
 
 
 def _abs(a: Any) -> Any:
-    return unary("sqrt", a.re * a.re + a.im * a.im) if isinstance(a, Complex) else unary("abs", a)
+    if not isinstance(a, Complex):
+        return unary("abs", a)
+    x, y = unary("abs", a.re), unary("abs", a.im)
+    long, short = binary("maximum", x, y), binary("minimum", x, y)
+    share = where(compare("eq", long, short), 1.0, short / long)  # squares alone would leave the range of numbers
+    return where(compare("eq", long, 0.0), 0.0, long * unary("sqrt", share * share + 1.0))
+
+
+def _sgn(a: Any) -> Any:
+    if not isinstance(a, Complex):
+        return sign(a)
+    size = _abs(a)
+    return Complex(*(where(compare("eq", size, 0.0), 0.0, part / size) for part in a))
 
 
 def _exp(a: Any) -> Any:
@@ -76,24 +110,26 @@ def _relu(a: Any) -> Any:
 
 
 def _power(a: Any, b: Any) -> Any:
-    if not isinstance(a, Expr):
+    if not isinstance(a, (Expr, Complex)):
         a = number(a, b.kind)
     if isinstance(b, Expr) and b.op == "number":
         b = b.data
     if isinstance(b, Expr):
         return binary("pow", a, b)
-    if b == int(b) and abs(b) <= 8:
+    if isinstance(a, Complex) and not (b == int(b) and 0 <= b <= 8):
+        raise Unfit(f"takes complex numbers to the power {b}, which programs do not know")
+    if abs(b) <= 8 and b == int(b):
         return 1.0 / _whole_power(a, int(-b)) if b < 0 else _whole_power(a, int(b))
     if b in (0.5, -0.5):
         return unary("sqrt", a) if b > 0 else 1.0 / unary("sqrt", a)
     return binary("pow", a, b)
 
 
-def _whole_power(a: Expr, n: int) -> Expr:
+def _whole_power(a: Any, n: int) -> Any:
     if n == 0:
-        return number(1, a.kind)
+        return number(1, _pair(a)[0].kind)
     half = _whole_power(a, n // 2)
-    return (half * half * a if n > 1 else a) if n % 2 else half * half
+    return (times(times(half, half), a) if n > 1 else a) if n % 2 else times(half, half)
 
 
 def _clamp(a: Any, low: Any = None, high: Any = None) -> Any:
@@ -101,7 +137,15 @@ def _clamp(a: Any, low: Any = None, high: Any = None) -> Any:
 
 
 def _lerp(a: Any, b: Any, weight: Any) -> Any:
-    return a + (b - a) * weight
+    if isinstance(weight, Expr):
+        return where(unary("abs", weight) < 0.5, a + (b - a) * weight, b - (b - a) * (1.0 - weight))
+    return a + (b - a) * weight if abs(weight) < 0.5 else b - (b - a) * (1.0 - weight)
+
+
+def _sinh(a: Any) -> Any:
+    t = unary("expm1", unary("abs", a))
+    half = where(t < math.inf, (t + t / (t + 1.0)) * 0.5, t)
+    return where(a < 0, -half, half)
 
 
 def _softplus(a: Any, beta: float = 1, threshold: float = 20) -> Any:
@@ -146,72 +190,63 @@ def _leaky(a: Any, slope: float = 0.01) -> Any:
 
 
 def _hardtanh_backward(g: Any, a: Any, low: float, high: float) -> Any:
-    return where(a > low, where(a < high, g, 0.0), 0.0)
+    return where(a <= low, 0.0, where(a >= high, 0.0, g))
+
+
+def _hardsigmoid_backward(g: Any, a: Any) -> Any:
+    return where(a > -3.0, where(a < 3.0, g * (1.0 / 6.0), 0.0), 0.0)
+
+
+def _hardswish_backward(g: Any, a: Any) -> Any:
+    return where(a <= -3.0, 0.0, where(a < 3.0, g * (a * (1.0 / 3.0) + 0.5), g))
+
+
+def _mish(a: Any) -> Any:
+    return a * unary("tanh", _softplus(a))
+
+
+def _mish_backward(g: Any, a: Any) -> Any:
+    t = unary("tanh", _softplus(a))
+    return g * (t + a * _sigmoid(a) * (1.0 - t * t))
 
 
 def _log_sigmoid(a: Any) -> Any:
     return binary("minimum", a, 0.0) - unary("log1p", unary("exp", -unary("abs", a)))
 
 
-def _bce(a: Any, y: Any, weight: Any = None, reduction: int = 0) -> Any:
-    _unreduced(reduction)
+def _bce(a: Any, y: Any, weight: Any = None) -> Any:
     loss = (y - 1.0) * unary("log1p", -a).clamp(-100.0) - y * unary("log", a).clamp(-100.0)
     return loss if weight is None else loss * weight
 
 
-def _bce_backward(g: Any, a: Any, y: Any, weight: Any = None, reduction: int = 0) -> Any:
-    _unreduced(reduction)
+def _bce_backward(g: Any, a: Any, y: Any, weight: Any = None) -> Any:
     slope = g * (a - y) / ((1.0 - a) * a).clamp(1e-12)
     return slope if weight is None else slope * weight
 
 
-def _bce_logits(a: Any, y: Any, weight: Any = None, pos_weight: Any = None, reduction: int = 0) -> Any:
-    _unreduced(reduction)
+def _bce_logits(a: Any, y: Any, weight: Any = None, pos_weight: Any = None) -> Any:
     tail = -_log_sigmoid(a)
     loss = (1.0 - y) * a + (tail if pos_weight is None else ((pos_weight - 1.0) * y + 1.0) * tail)
     return loss if weight is None else loss * weight
 
 
-def _mse(a: Any, b: Any, reduction: int = 0) -> Any:
-    _unreduced(reduction)
-    return (a - b) * (a - b)
-
-
-def _mse_backward(g: Any, a: Any, b: Any, reduction: int) -> Any:
-    _unreduced(reduction)
-    return g * (a - b) * 2.0
-
-
-def _smooth_l1(a: Any, b: Any, reduction: int = 0, beta: float = 1.0) -> Any:
-    _unreduced(reduction)
+def _smooth_l1(a: Any, b: Any, beta: float = 1.0) -> Any:
     z = unary("abs", a - b)
     return where(z < beta, z * z * (0.5 / beta), z - 0.5 * beta) if beta else z
 
 
-def _smooth_l1_backward(g: Any, a: Any, b: Any, reduction: int, beta: float) -> Any:
-    _unreduced(reduction)
+def _smooth_l1_backward(g: Any, a: Any, b: Any, beta: float) -> Any:
     z = a - b
     return where(unary("abs", z) < beta, g * z * (1.0 / beta), g * sign(z)) if beta else g * sign(z)
 
 
-def _huber(a: Any, b: Any, reduction: int = 0, delta: float = 1.0) -> Any:
-    _unreduced(reduction)
+def _huber(a: Any, b: Any, delta: float = 1.0) -> Any:
     z = unary("abs", a - b)
     return where(z < delta, z * z * 0.5, (z - 0.5 * delta) * delta)
 
 
-def _huber_backward(g: Any, a: Any, b: Any, reduction: int, delta: float) -> Any:
-    _unreduced(reduction)
+def _huber_backward(g: Any, a: Any, b: Any, delta: float) -> Any:
     return g * (a - b).clamp(-delta, delta)
-
-
-def _unreduced(reduction: int) -> None:
-    if reduction != 0:
-        raise Unfit("has a loss that takes its own mean; give it reduction='none'")
-
-
-def _remainder(a: Any, b: Any) -> Any:
-    return a - unary("floor", a / b) * b
 
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
@@ -237,7 +272,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "sin": _of("sin"),
     "cos": _of("cos"),
     "tan": lambda a: unary("sin", a) / unary("cos", a),
-    "sinh": lambda a: (unary("exp", a) - unary("exp", -a)) * 0.5,
+    "sinh": _sinh,
     "cosh": lambda a: (unary("exp", a) + unary("exp", -a)) * 0.5,
     "tanh": _of("tanh"),
     "erf": _of("erf"),
@@ -246,8 +281,8 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "round": _of("round"),
     "trunc": _of("trunc"),
     "sign": sign,
-    "sgn": sign,
-    "square": lambda a: a * a,
+    "sgn": _sgn,
+    "square": lambda a: times(a, a),
     "sigmoid": _sigmoid,
     "relu": _relu,
     "pow": _power,
@@ -257,6 +292,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "maximum": lambda a, b: binary("maximum", a, b),
     "minimum": lambda a, b: binary("minimum", a, b),
     "remainder": _remainder,
+    "fmod": lambda a, b: binary("fmod", a, b),
     "lerp": _lerp,
     "addcmul": lambda a, b, c, value=1: a + b * c * value,
     "addcdiv": lambda a, b, c, value=1: a + b / c * value,
@@ -274,23 +310,32 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "hardtanh_backward": _hardtanh_backward,
     "hardsigmoid": lambda a: (a + 3.0).clamp(0.0, 6.0) * (1.0 / 6.0),
     "hardswish": lambda a: a * (a + 3.0).clamp(0.0, 6.0) * (1.0 / 6.0),
-    "threshold": lambda a, at, value: where(a > at, a, value),
-    "threshold_backward": lambda g, a, at: where(a > at, g, 0.0),
+    "hardsigmoid_backward": _hardsigmoid_backward,
+    "hardswish_backward": _hardswish_backward,
+    "mish": _mish,
+    "mish_backward": _mish_backward,
+    "log_sigmoid_forward": _log_sigmoid,
+    "log_sigmoid_backward": lambda g, a, _: g * _sigmoid(-a),
+    "threshold": lambda a, at, value: where(a <= at, value, a),
+    "threshold_backward": lambda g, a, at: where(a <= at, 0.0, g),
     "tanh_backward": lambda g, y: g * (1.0 - y * y),
     "sigmoid_backward": lambda g, y: g * ((1.0 - y) * y),
-    "binary_cross_entropy": _bce,
-    "binary_cross_entropy_backward": _bce_backward,
-    "binary_cross_entropy_with_logits": _bce_logits,
-    "mse_loss": _mse,
-    "mse_loss_backward": _mse_backward,
-    "smooth_l1_loss": _smooth_l1,
-    "smooth_l1_loss_backward": _smooth_l1_backward,
-    "huber_loss": _huber,
-    "huber_loss_backward": _huber_backward,
     "masked_fill": lambda a, mask, value: where(mask, value, a),
     "clone": lambda a: a,
     "_to_copy": lambda a: a,
     "alias_copy": lambda a: a,
+}
+
+LOSSES: dict[str, Callable[..., Any]] = {  # without `reduction`, which is not a matter of one coordinate
+    "binary_cross_entropy": _bce,
+    "binary_cross_entropy_backward": _bce_backward,
+    "binary_cross_entropy_with_logits": _bce_logits,
+    "mse_loss": lambda a, b: (a - b) * (a - b),
+    "mse_loss_backward": lambda g, a, b: g * (a - b) * 2.0,
+    "smooth_l1_loss": _smooth_l1,
+    "smooth_l1_loss_backward": _smooth_l1_backward,
+    "huber_loss": _huber,
+    "huber_loss_backward": _huber_backward,
 }
 
 TRUTHS: dict[str, Callable[..., Any]] = {  # arguments as they are; the result is a truth value

@@ -22,7 +22,7 @@ from gradlearn.program.unfit import Unfit
 TYPES = {"f32": "float", "f64": "double", "i64": "i64", "i32": "i32", "i16": "i16", "i8": "i8", "u8": "i8", "b1": "i8"}
 _ARITHMETIC = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "shl": "shl", "lshr": "lshr"}
 _COMPARE = {"lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "eq": "eq", "ne": "ne"}
-_INTRINSICS = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "rint", "pow": "pow", "fma": "fma"}
+_INTRINSICS = {"abs": "fabs", "round": "rint"} | {op: op for op in ("sqrt", "floor", "ceil", "trunc", "pow", "fma")}
 _SMALLEST = {"f32": -math.inf, "f64": -math.inf, "i64": -(1 << 63), "i32": -(1 << 31), "i16": -(1 << 15), "i8": -(1 << 7), "u8": 0}
 _LARGEST = {
     "f32": math.inf,
@@ -228,17 +228,19 @@ class Kernel:
             return self._extreme(e.op, e.kind, args[0], args[1], e.args[1].op == "number")
         if e.op in ("bits", "from_bits"):
             return self._line(f"bitcast {TYPES[e.args[0].kind]} {args[0]} to {kind}")
+        return self._arithmetic(e, kind, args)
+
+    def _arithmetic(self, e: Expr, kind: str, args: list[str]) -> str:
+        real = e.kind in FLOATS
         if e.op == "neg":
-            return self._line(f"fneg {kind} {args[0]}" if e.kind in FLOATS else f"sub {kind} 0, {args[0]}")
-        if e.op == "div" and e.kind in FLOATS:
-            return self._line(f"fdiv {kind} {args[0]}, {args[1]}")
-        if e.op == "fmod" and e.kind in FLOATS:
-            return self._line(f"frem {kind} {args[0]}, {args[1]}")
-        if e.op == "abs" and e.kind not in FLOATS:
+            return self._line(f"fneg {kind} {args[0]}" if real else f"sub {kind} 0, {args[0]}")
+        if e.op == "abs" and not real:
             return self._extreme("maximum", e.kind, args[0], self._line(f"sub {kind} 0, {args[0]}"), False)
+        if e.op in ("div", "fmod") and real:
+            return self._line(f"{'fdiv' if e.op == 'div' else 'frem'} {kind} {args[0]}, {args[1]}")
         if e.op in _ARITHMETIC:
-            word = f"f{_ARITHMETIC[e.op]} contract" if e.kind in FLOATS else _ARITHMETIC[e.op]
-            word = "or" if (e.op, e.kind) == ("add", "b1") else word
+            word = f"f{_ARITHMETIC[e.op]} contract" if real else _ARITHMETIC[e.op]
+            word = "or" if (e.op, e.kind) == ("add", "b1") else word  # two truths are one
             return self._line(f"{word} {kind} {args[0]}, {args[1]}")
         return self._called(e, kind, args)
 
@@ -291,7 +293,7 @@ class Kernel:
         return self._line(f"{word} {a} {value} to {b}")
 
     def _whole(self, before: str, after: str, value: str) -> str:
-        """A float as an integer: what does not fit is some number, the same wherever it is used; small kinds by way of a large one."""
+        """A float as an integer: small kinds by way of a large one; what does not fit is some number, everywhere the same."""
         wide = "i32" if after == "i32" else "i64"
         found = self._line(f"freeze {wide} {self._line(f'fptosi {TYPES[before]} {value} to {wide}')}")
         return found if after in ("i32", "i64") else self._line(f"trunc {wide} {found} to {TYPES[after]}")

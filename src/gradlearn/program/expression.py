@@ -40,7 +40,7 @@ def kind_of(dtype: torch.dtype) -> str:
 
 
 class Access(NamedTuple):
-    """An element of a store, as a function of the coordinates i_d of a loop: offset + sum_d i_d * strides[d], counted in elements."""
+    """An element of a store, by the coordinates i_d of a loop: offset + sum_d i_d * strides[d], counted in elements."""
 
     store: int
     kind: str

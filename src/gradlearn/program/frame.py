@@ -14,7 +14,6 @@ from gradlearn.program.recording import Place
 from gradlearn.program.unfit import Unfit
 
 OWN = 1 << 20  # the first of the stores that were not recorded
-DTYPES = {kind: dtype for dtype, kind in KINDS.items()}
 SMALL = 1024  # multiply-adds below which a product is an ordinary loop
 
 
@@ -90,15 +89,10 @@ class Body:
         else:
             kind = kind_of(place.dtype)
             parts = [(frame.access(place, kind), to(value.re if isinstance(value, Complex) else value, kind))]
-        if not steady(Loop(frame.dims, [Store(access, v, (), fold, fresh) for access, v in parts])):
-            parts = [(access, self._aside(frame, access, v)) for access, v in parts]
-        add(self.items, Loop(frame.dims, [Store(access, v, (), fold, fresh) for access, v in parts]))
-
-    def _aside(self, frame: Frame, access: Access, value: Expr) -> Expr:
-        """A value that is read from where it is written to, at other coordinates: all of it is computed before."""
-        own = frame.access(self.new(frame.shape, DTYPES[access.kind]), access.kind)
-        add(self.items, Loop(frame.dims, [Store(own, value)]))
-        return load(own)
+        loop = Loop(frame.dims, [Store(access, v, (), fold, fresh) for access, v in parts])
+        if not steady(loop):
+            raise Unfit("reads a tensor where the same operation writes into it")
+        add(self.items, loop)
 
     def scatter(self, frame: Frame, store: Access, indices: Sequence[Expr], value: Expr, fold: str) -> None:
         """Store or add at places that are computed."""

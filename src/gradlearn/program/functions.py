@@ -85,6 +85,7 @@ _ERF32_P = (
     -1.60960333262415e-02,
 )
 _ERF32_Q = (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03, -1.42647390514189e-02)
+_HALF_PI = (1.5707963267948966, 6.123233995736766e-17)  # their sum is pi / 2 to 107 bits
 _SIN32 = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 _COS32 = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
 _SIN64 = (
@@ -108,7 +109,7 @@ _COS64 = (
 def exp(x: Expr) -> Expr:
     """e^x; 0 where it would be below the normal numbers, infinite above the largest."""
     single = x.kind == "f32"
-    low, high = (-86.98, 88.72283) if single else (-708.0, 709.78)
+    low, high = (-86.98, 88.72283) if single else (-708.0, 709.782712893384)
     inside = where(compare("lt", x, low), low, where(compare("gt", x, high), high, x))
     n = unary("floor", inside * math.log2(math.e) + 0.5)
     if single:
@@ -140,10 +141,8 @@ def log(x: Expr) -> Expr:
     e = where(less, e - 1.0, e)
     m = where(less, m + m, m) - 1.0
     z = m * m
-    if single:
-        y = polynomial(m, _LOG32) * m * z
-    else:
-        y = m * (z * polynomial(m, _LOG64_P) / polynomial(m, _LOG64_Q, monic=True))
+    fraction = polynomial(m, _LOG32) if single else polynomial(m, _LOG64_P) / polynomial(m, _LOG64_Q, monic=True)
+    y = m * (z * fraction)
     y = y - e * 2.121944400546905827679e-4 - z * 0.5
     value = m + y + e * 0.693359375
     value = where(compare("lt", x, math.inf), value, x)
@@ -190,11 +189,13 @@ def erf(x: Expr) -> Expr:
 
 
 def _turn(x: Expr, quarter: int) -> Expr:
-    """sin(x + quarter pi / 2)."""
+    """sin(x + quarter pi / 2); some number in [-1, 1] beyond 2^52, where neighbours are more than a turn apart."""
     wide = to(x, "f64")
     n = unary("floor", wide * (2.0 / math.pi) + 0.5)
-    far = wide - n * 1.57079632673412561417e0 - n * 6.07710050650619224932e-11
-    r = to(far, x.kind)
+    r = wide
+    for part in _HALF_PI:
+        r = make("fma", "f64", (-n, number(part, "f64"), r))  # exact, or nearly so: what is left may be tiny
+    r = to(r.clamp(-1.0, 1.0), x.kind)
     z = r * r
     single = x.kind == "f32"
     sine = polynomial(z, _SIN32 if single else _SIN64) * z * r + r

@@ -3,8 +3,8 @@
     h = x W^T;  for i, j: h[i,j] <- h[i,j] + b[j];  for i, j: h[i,j] <- max(h[i,j], 0)     two loops of one shape become one
 
 In one pass of a loop every expression is computed before anything is stored. Two loops of one shape are joined where no coordinate
-of one needs what another coordinate of the other writes; what the first stores and the second reads then stays in a register. A loop
-may move over others to meet its partner, if it reads and writes nothing of theirs. What nobody reads is not stored.
+of one needs what another coordinate of the other writes; what the first stores and the second reads then stays in a register. A
+loop may move over others to meet its partner, if it reads and writes nothing of theirs. What nobody reads is not stored.
 """
 
 from __future__ import annotations
@@ -166,25 +166,21 @@ def one_to_one(span: Span) -> bool:
 def steady(loop: Loop) -> bool:
     """Whether no coordinate of a loop reads or writes what another one writes."""
     spans = loop.spans()
-    for k, a in enumerate(spans):
-        for b in spans[k + 1 :]:
-            if a.access.store == b.access.store and (a.write or b.write):
-                if not (a.access == b.access and one_to_one(a) and one_to_one(b)) and not apart(a, b):
-                    return False
-    return True
+    return not any(_meet(a, b) for k, a in enumerate(spans) for b in spans[k + 1 :])
+
+
+def _meet(a: Span, b: Span) -> bool:
+    """Whether two coordinates may touch one element through these, and one of them writes."""
+    if a.access.store != b.access.store or not (a.write or b.write):
+        return False
+    return not (a.access == b.access and one_to_one(a) and one_to_one(b)) and not apart(a, b)
 
 
 def joinable(first: Loop, second: Loop) -> bool:
     """Whether the second may be done in the same passes as the first."""
     if first.dims != second.dims or len({s.access for s in (*first.spans(), *second.spans())}) > PLACES:
         return False
-    for a in first.spans():
-        for b in second.spans():
-            if a.access.store != b.access.store or not (a.write or b.write):
-                continue
-            if not (a.access == b.access and one_to_one(a) and one_to_one(b)) and not apart(a, b):
-                return False
-    return True
+    return not any(_meet(a, b) for a in first.spans() for b in second.spans())
 
 
 def join(first: Loop, second: Loop) -> Loop:

@@ -9,12 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
 
-from gradlearn.program.elementwise import ELEMENTWISE, TRUTHS
-from gradlearn.program.expression import PARTS, Complex, Expr, binary, compare, kind_of, load, number, to, unary, where
+from gradlearn.program.elementwise import ELEMENTWISE, LOSSES, TRUTHS
+from gradlearn.program.expression import (
+    FLOATS,
+    PARTS,
+    Access,
+    Complex,
+    Expr,
+    binary,
+    compare,
+    kind_of,
+    load,
+    number,
+    to,
+    unary,
+    where,
+)
 from gradlearn.program.frame import Body, Frame, times
 from gradlearn.program.recording import Op, Place
 from gradlearn.program.unfit import Unfit
@@ -22,6 +37,8 @@ from gradlearn.program.unfit import Unfit
 Meaning = Callable[..., None]
 MEANINGS: dict[str, Meaning] = {}
 HIGHEST = 1 << 62
+WHOLE = ("add", "sub", "rsub", "mul", "neg", "abs", "sign", "relu", "clamp", "clamp_min", "clamp_max", "maximum", "minimum")
+WHOLE = (*WHOLE, "clone", "_to_copy")  # what is done with whole numbers
 
 
 def means(*names: str) -> Callable[[Meaning], Meaning]:
@@ -39,12 +56,17 @@ def express(body: Body, op: Op) -> None:
     op = op._replace(kwargs={k: v for k, v in op.kwargs.items() if k != "out"})  # it is among the results
     base = op.name.partition(".")[0]
     plain = base.removesuffix("_") if not base.startswith("_") or op.mutates else base
-    if base in MEANINGS or plain in MEANINGS:
-        MEANINGS[base if base in MEANINGS else plain](body, op.outs, *op.args, **op.kwargs)
-    elif plain in ELEMENTWISE or plain in TRUTHS:
-        _elementwise(body, op, plain)
-    else:
-        raise Unfit(f"uses {base}, which programs do not know")
+    try:
+        if base in MEANINGS or plain in MEANINGS:
+            MEANINGS[base if base in MEANINGS else plain](body, op.outs, *op.args, **op.kwargs)
+        elif plain in LOSSES:
+            _loss(body, op, plain)
+        elif plain in ELEMENTWISE or plain in TRUTHS:
+            _elementwise(body, op, plain)
+        else:
+            raise Unfit(f"uses {base}, which programs do not know")
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:  # its meaning takes no such arguments
+        raise Unfit(f"uses {base} in a way that programs do not know") from error
 
 
 def _elementwise(body: Body, op: Op, name: str) -> None:
@@ -53,23 +75,52 @@ def _elementwise(body: Body, op: Op, name: str) -> None:
     options = {k: v for k, v in op.kwargs.items() if k not in ("dtype", "memory_format", "layout", "device", "pin_memory")}
     options = {k: v for k, v in options.items() if k != "non_blocking"}
     if name in TRUTHS and kind_of(out.dtype) == "b1":
-        value = TRUTHS[name](*(frame.load(a) if isinstance(a, Place) else a for a in op.args))
+        kind = _met(op.args) if name in ("lt", "le", "gt", "ge", "eq", "ne") else ""
+        value = TRUTHS[name](*(frame.load(a, kind) if isinstance(a, Place) or kind else a for a in op.args))
     elif name == "masked_fill":
         kind, filled = kind_of(out.dtype), frame.load(op.args[2]) if isinstance(op.args[2], Place) else op.args[2]
         value = where(frame.load(op.args[1]), to(filled, kind), frame.load(op.args[0], kind))
     elif name in ELEMENTWISE:
         kind = kind_of(PARTS.get(out.dtype, out.dtype))
-        if kind not in ("f32", "f64") and name not in ("add", "sub", "mul", "neg", "clone", "_to_copy", "relu", "abs", "clamp"):
+        if kind not in FLOATS and name not in WHOLE:
             raise Unfit(f"uses {name} on {str(out.dtype).removeprefix('torch.')}, which programs do not know")
         cast = "" if out.dtype in PARTS or name == "_to_copy" else kind
+        options = {k: _operand(frame, v, cast) for k, v in options.items()}
         value = ELEMENTWISE[name](*(_operand(frame, a, cast) for a in op.args), **options)
     else:
         raise Unfit(f"uses {name} on {str(out.dtype).removeprefix('torch.')}, which programs do not know")
     body.write(frame, out, value)
 
 
+def _met(args: Sequence[Any]) -> str:
+    """The kind in which PyTorch compares: a tensor without dimensions, or a number, does not widen one that has some."""
+    a, b = (torch.empty((1,) * len(a.shape), dtype=a.dtype) if isinstance(a, Place) else a for a in args)
+    return kind_of(torch.result_type(a, b))
+
+
+def _loss(body: Body, op: Op, name: str) -> None:
+    """A loss of every coordinate, or their sum or mean; and its gradient."""
+    named = [a.name for a in op.call._schema.arguments]
+    at, args = named.index("reduction"), list(op.args)
+    how = args.pop(at) if at < len(args) else op.kwargs.get("reduction", 1)  # 0: each, 1: mean, 2: sum
+    options = {k: v for k, v in op.kwargs.items() if k != "reduction"}
+    out, places = op.outs[0], [a for a in args if isinstance(a, Place)]
+    shape = torch.broadcast_shapes(*(p.shape for p in places))
+    frame, kind = Frame(shape), kind_of(out.dtype)
+    value = LOSSES[name](*(_operand(frame, a, kind) for a in args), **options)
+    part = 1.0 / max(math.prod(shape), 1) if how == 1 else 1.0
+    if how and not name.endswith("_backward"):
+        fold(body, out, max(places, key=lambda p: len(p.shape))._replace(shape=tuple(shape)), list(range(len(shape))), value)
+        frame = Frame(())
+        value = frame.load(out)
+        part = part if math.prod(shape) else math.nan if how == 1 else 1.0
+    body.write(frame, out, value if part == 1.0 else value * part)
+
+
 def _operand(frame: Frame, value: Any, kind: str) -> Any:
     """A tensor as an expression; a number stays one. Complex tensors stay complex, whatever the result is."""
+    if isinstance(value, complex):
+        return frame.load(value, kind)
     if not isinstance(value, Place):
         return value
     return frame.load(value, "" if value.dtype in PARTS else kind)
@@ -94,14 +145,14 @@ def _ones(body: Body, outs: Sequence[Place], *_: Any, **__: Any) -> None:
 
 
 @means("full", "full_like", "new_full", "fill")
-def _full(body: Body, outs: Sequence[Place], _: Any, value: Any, **__: Any) -> None:
+def _full(body: Body, outs: Sequence[Place], *args: Any, **_: Any) -> None:
     frame = Frame(outs[0].shape)
-    body.write(frame, outs[0], frame.load(value))
+    body.write(frame, outs[0], frame.load(args[-1]))  # behind what it is like, and how large
 
 
 @means("scalar_tensor")
 def _scalar(body: Body, outs: Sequence[Place], value: Any, **_: Any) -> None:
-    _full(body, outs, None, value)
+    _full(body, outs, value)
 
 
 @means("copy")
@@ -215,8 +266,10 @@ def _add_product(body: Body, outs: Sequence[Place], bias: Place, a: Place, b: Pl
     target = body.new(out.shape, out.dtype) if bias.store == out.store else out
     body.product(a, b, target)
     frame = Frame(out.shape)
-    own = frame.load(target)
-    body.write(frame, out, (own if alpha == 1 else own * alpha) + (frame.load(bias) if beta == 1 else frame.load(bias) * beta))
+    value = frame.load(target) if alpha == 1 else times(frame.load(target), alpha)
+    if beta != 0:  # else PyTorch does not look at it
+        value = ELEMENTWISE["add"](value, frame.load(bias) if beta == 1 else times(frame.load(bias), beta))
+    body.write(frame, out, value)
 
 
 @means("mv", "dot")
@@ -269,7 +322,12 @@ def _mean(body: Body, outs: Sequence[Place], x: Place, dim: Any = None, keepdim:
         raise Unfit("takes the mean of complex numbers, which programs do not know")
     fold(body, outs[0], x, axes, frame.load(x))
     small = Frame(outs[0].shape)
-    body.write(small, outs[0], small.load(outs[0]) * (1.0 / max(math.prod(x.shape[d] for d in axes), 1)))
+    body.write(small, outs[0], small.load(outs[0]) * _over(math.prod(x.shape[d] for d in axes)))
+
+
+def _over(n: float) -> float:
+    """1 / n; infinity over nothing, so that a sum of nothing has no mean."""
+    return 1.0 / n if n > 0 else math.inf
 
 
 @means("amax", "amin")
@@ -289,8 +347,9 @@ def _max(body: Body, outs: Sequence[Place], x: Place, dim: Any = None, keepdim: 
     axes, frame = axes_of(dim, len(x.shape)), Frame(x.shape)
     fold(body, outs[0], x, axes, frame.load(x), how)
     if len(outs) > 1:
-        best = frame.load(under(outs[0], x.shape, axes))
-        first = where(compare("eq", frame.load(x), best), frame.index(axes[0]), number(HIGHEST, "i64"))
+        value, best = frame.load(x), frame.load(under(outs[0], x.shape, axes))
+        hit = binary("or", compare("eq", value, best), compare("ne", value, value))
+        first = where(hit, frame.index(axes[0]), number(HIGHEST, "i64"))
         fold(body, outs[1], x, axes, first, "minimum")
 
 
@@ -300,7 +359,7 @@ MEANINGS["min"] = lambda *args, **kwargs: _max(*args, **kwargs, how="minimum")
 @means("linalg_vector_norm", "norm")
 def _norm(body: Body, outs: Sequence[Place], x: Place, order: Any = 2, dim: Any = None, *_: Any, **__: Any) -> None:
     axes, frame, small = axes_of(dim, len(x.shape)), Frame(x.shape), Frame(outs[0].shape)
-    value = frame.load(x)
+    value = frame.load(x, kind_of(outs[0].dtype))
     if order in (2, None):
         fold(body, outs[0], x, axes, value * value)
         body.write(small, outs[0], unary("sqrt", small.load(outs[0])))
@@ -310,22 +369,28 @@ def _norm(body: Body, outs: Sequence[Place], x: Place, order: Any = 2, dim: Any 
         raise Unfit(f"takes a norm of order {order}, which programs do not know")
 
 
-@means("var", "var_mean", "std")
-def _var(body: Body, outs: Sequence[Place], x: Place, dim: Any = None, correction: Any = 1, *_: Any, **__: Any) -> None:
+@means("var", "var_mean", "std", "std_mean")
+def _var(
+    body: Body, outs: Sequence[Place], x: Place, dim: Any = None, correction: Any = 1, keepdim: bool = False, root: bool = False
+) -> None:
     axes, frame, small = axes_of(dim, len(x.shape)), Frame(x.shape), Frame(outs[0].shape)
     n = math.prod(x.shape[d] for d in axes)
     center = outs[1] if len(outs) > 1 else body.new(outs[0].shape, outs[0].dtype)
     _mean(body, [center], x, dim)
     away = frame.load(x) - frame.load(under(center, x.shape, axes))
     fold(body, outs[0], x, axes, away * away)
-    body.write(small, outs[0], small.load(outs[0]) * (1.0 / (n - (1 if correction is None else correction))))
+    spread = small.load(outs[0]) * _over(n - (1 if correction is None else correction))
+    body.write(small, outs[0], unary("sqrt", spread) if root else spread)
+
+
+MEANINGS["std"] = MEANINGS["std_mean"] = lambda *args, **kwargs: _var(*args, **kwargs, root=True)
 
 
 # ------------------------------------------------------------------------------------------------------------- softmax and losses
 
 
 @means("_softmax", "_log_softmax", "_safe_softmax")
-def _softmax(body: Body, outs: Sequence[Place], x: Place, dim: int, *_: Any, log: bool = False) -> None:
+def _softmax(body: Body, outs: Sequence[Place], x: Place, dim: int, *_: Any, log: bool = False, safe: bool = False) -> None:
     out, axes, frame = outs[0], [dim % max(len(x.shape), 1)], Frame(x.shape)
     short = [1 if d in axes else n for d, n in enumerate(x.shape)]
     top, total = body.new(short, x.dtype), body.new(short, x.dtype)
@@ -340,10 +405,12 @@ def _softmax(body: Body, outs: Sequence[Place], x: Place, dim: int, *_: Any, log
     else:
         body.write(frame, out, power)
         fold(body, total, x, axes, frame.load(out))
-        body.write(frame, out, frame.load(out) / frame.load(total))
+        share = frame.load(out) / frame.load(total)
+        body.write(frame, out, where(compare("eq", frame.load(top), -math.inf), 0.0, share) if safe else share)
 
 
 MEANINGS["_log_softmax"] = lambda *args: _softmax(*args, log=True)
+MEANINGS["_safe_softmax"] = lambda *args, **_: _softmax(*args, safe=True)  # nothing where everything is masked
 
 
 @means("_softmax_backward_data", "_log_softmax_backward_data")
@@ -367,11 +434,33 @@ def _classes(x: Place) -> int:
 
 def _of_class(frame: Frame, x: Place, c: int, target: Expr) -> Expr:
     """x at the class of the target, seen from the other dimensions."""
-    return load(_class_access(frame, x, c), [target])
+    access = frame.access(chosen(x, c, 0), kind_of(x.dtype))._replace(steps=(x.strides[c],))
+    return picked(access, [target], [x.shape[c]])
 
 
-def _class_access(frame: Frame, x: Place, c: int) -> Any:
-    return frame.access(chosen(x, c, 0), kind_of(x.dtype))._replace(steps=(x.strides[c],))
+def inside(indices: Sequence[Expr], sizes: Sequence[int]) -> tuple[list[Expr], Expr]:
+    """Indices that surely lie in a table, and whether they are those that were asked for.
+
+    PyTorch raises IndexError for others; a program reads or adds NaN, and the step is stopped as not finite.
+    """
+    if 0 in sizes:
+        raise Unfit("looks something up in an empty table")
+    there = [binary("and", compare("ge", i, 0), compare("lt", i, n)) for i, n in zip(indices, sizes, strict=True)]
+    safe = [where(ok, i, number(0, "i64")) for ok, i in zip(there, indices, strict=True)]
+    return safe, reduce(lambda a, b: binary("and", a, b), there)
+
+
+def picked(access: Access, indices: Sequence[Expr], sizes: Sequence[int]) -> Expr:
+    """What lies at computed indices of a table of so many rows; NaN for an index outside, or a number that is no index."""
+    safe, there = inside([to(i, "i64") for i in indices], sizes)
+    return where(there, load(access, safe), number(math.nan if access.kind in FLOATS else -1, access.kind))
+
+
+def put(body: Body, frame: Frame, access: Access, indices: Sequence[Expr], sizes: Sequence[int], value: Expr, how: str) -> None:
+    """Store or add at computed indices; NaN at the first row for an index outside."""
+    safe, there = inside([to(i, "i64") for i in indices], sizes)
+    lost = number(math.nan if access.kind in FLOATS else 0, access.kind)
+    body.scatter(frame, access, safe, where(there, to(value, access.kind), lost), how)
 
 
 @means("nll_loss_forward", "nll_loss2d_forward")
@@ -394,7 +483,8 @@ def _picked(frame: Frame, x: Place, y: Place, weight: Place | None, ignore: int,
 
 
 def _weight(frame: Frame, weight: Place, target: Expr) -> Expr:
-    return load(frame.access(chosen(weight, 0, 0), kind_of(weight.dtype))._replace(steps=(weight.strides[0],)), [target])
+    access = frame.access(chosen(weight, 0, 0), kind_of(weight.dtype))._replace(steps=(weight.strides[0],))
+    return picked(access, [target], weight.shape)
 
 
 def _nll_reduced(body: Body, outs: Sequence[Place], x: Place, y: Place, weight: Place | None, reduction: int, ignore: int) -> None:
@@ -441,7 +531,7 @@ def _nll_backward(
 # ------------------------------------------------------------------------------------------------------------- gathers
 
 
-def _row(frame: Frame, table: Place, shape: Sequence[int]) -> Any:
+def _row(frame: Frame, table: Place, shape: Sequence[int]) -> Access:
     """A table's rows laid along the last dimensions of a frame; which row is a computed index."""
     lead = len(frame.shape) - len(shape)
     place = table._replace(shape=(*(1,) * lead, *shape), strides=(*(0,) * lead, *table.strides[1:]))
@@ -452,7 +542,7 @@ def _row(frame: Frame, table: Place, shape: Sequence[int]) -> Any:
 def _embedding(body: Body, outs: Sequence[Place], table: Place, index: Place, *_: Any) -> None:
     frame = Frame(outs[0].shape)
     wide = index._replace(shape=(*index.shape, 1), strides=(*index.strides, 0))
-    body.write(frame, outs[0], load(_row(frame, table, table.shape[1:]), [frame.load(wide)]))
+    body.write(frame, outs[0], picked(_row(frame, table, table.shape[1:]), [frame.load(wide)], table.shape[:1]))
 
 
 @means("embedding_dense_backward")
@@ -468,7 +558,7 @@ def _embedding_backward(
     value = frame.load(g)
     if padding >= 0:
         value = where(compare("eq", row, padding), 0.0, value)
-    body.scatter(frame, _row(frame, outs[0], outs[0].shape[1:]), [row], value, "add")
+    put(body, frame, _row(frame, outs[0], outs[0].shape[1:]), [row], outs[0].shape[:1], value, "add")
 
 
 @means("index_select")
@@ -483,10 +573,10 @@ def _index_select(body: Body, outs: Sequence[Place], x: Place, dim: int, index: 
         shape=(index.shape[0] if index.shape else 1, *(1,) * (len(x.shape) - 1 - dim)),
         strides=((index.strides or (0,))[0], *(0,) * (len(x.shape) - 1 - dim)),
     )
-    body.write(frame, outs[0], load(access, [frame.load(along)]))
+    body.write(frame, outs[0], picked(access, [frame.load(along)], [x.shape[dim]]))
 
 
-def _along(frame: Frame, x: Place, dim: int) -> Any:
+def _along(frame: Frame, x: Place, dim: int) -> Access:
     """x as its gather sees it: free along `dim`, which is a computed index."""
     shape = tuple(1 if d == dim else n for d, n in enumerate(frame.shape))
     strides = tuple(0 if d == dim else s for d, s in enumerate(x.strides))
@@ -496,7 +586,8 @@ def _along(frame: Frame, x: Place, dim: int) -> Any:
 @means("gather")
 def _gather(body: Body, outs: Sequence[Place], x: Place, dim: int, index: Place, **_: Any) -> None:
     frame = Frame(outs[0].shape)
-    body.write(frame, outs[0], load(_along(frame, x, dim % max(len(x.shape), 1)), [frame.load(index)]))
+    dim %= max(len(x.shape), 1)
+    body.write(frame, outs[0], picked(_along(frame, x, dim), [frame.load(index)], [x.shape[dim]]))
 
 
 @means("scatter_add", "scatter")
@@ -504,33 +595,33 @@ def _scatter_add(body: Body, outs: Sequence[Place], x: Place, dim: int, index: P
     out = outs[0]
     if x.store != out.store:
         body.write(Frame(out.shape), out, Frame(out.shape).load(x))
-    frame = Frame(index.shape)
-    access = _along(frame, out, dim % max(len(out.shape), 1))
-    body.scatter(frame, access, [frame.load(index)], frame.load(source, kind_of(out.dtype)), how)
+    frame, dim = Frame(index.shape), dim % max(len(out.shape), 1)
+    value = frame.load(source, kind_of(out.dtype))
+    put(body, frame, _along(frame, out, dim), [frame.load(index)], [out.shape[dim]], value, how)
 
 
 MEANINGS["scatter"] = lambda *args, **kwargs: _scatter_add(*args, **kwargs, how="")
 
 
-def _indexed(frame: Frame, x: Place, indices: Sequence[Place | None]) -> tuple[Any, list[Expr]]:
+def _indexed(frame: Frame, x: Place, indices: Sequence[Place | None]) -> tuple[Access, list[Expr]]:
     """x[i, j, ...] with tensors for its first dimensions: where it lies and the indices, seen from the result's shape."""
     count = len(indices)
-    if any(i is None or i.dtype is torch.bool for i in indices):
+    if any(i is None or i.dtype in (torch.bool, torch.uint8) for i in indices):
         raise Unfit("indexes with a mask or between slices, which programs do not know")
     rest = len(x.shape) - count
     places = [i._replace(shape=(*i.shape, *(1,) * rest), strides=(*i.strides, *(0,) * rest)) for i in indices if i is not None]
     lead = len(frame.shape) - rest
     own = x._replace(shape=(*(1,) * lead, *x.shape[count:]), strides=(*(0,) * lead, *x.strides[count:]))
-    found = [frame.load(p) for p in places]
-    safe = [where(compare("lt", i, 0), i + n, i) for i, n in zip(found, x.shape, strict=False)]
-    return frame.access(own, kind_of(x.dtype))._replace(steps=x.strides[:count]), safe
+    found = [frame.load(p, "i64") for p in places]
+    counted = [where(compare("lt", i, 0), i + n, i) for i, n in zip(found, x.shape, strict=False)]
+    return frame.access(own, kind_of(x.dtype))._replace(steps=x.strides[:count]), counted
 
 
 @means("index")
 def _index(body: Body, outs: Sequence[Place], x: Place, indices: Sequence[Place | None]) -> None:
     frame = Frame(outs[0].shape)
     access, found = _indexed(frame, x, indices)
-    body.write(frame, outs[0], load(access, found))
+    body.write(frame, outs[0], picked(access, found, x.shape[: len(indices)]))
 
 
 @means("index_put", "_index_put_impl", "_unsafe_index_put")
@@ -543,7 +634,8 @@ def _index_put(
     shape = torch.broadcast_shapes(*(i.shape for i in indices if i is not None)) + tuple(out.shape[len(indices) :])
     frame = Frame(shape)
     access, found = _indexed(frame, out, indices)
-    body.scatter(frame, access, found, frame.load(value, kind_of(out.dtype)), "add" if accumulate else "")
+    how = "add" if accumulate else ""
+    put(body, frame, access, found, out.shape[: len(indices)], frame.load(value, kind_of(out.dtype)), how)
 
 
 # ------------------------------------------------------------------------------------------------------------- normalisation
