@@ -12,6 +12,7 @@ import time as clock_time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,6 @@ class Run:
         seconds: of this call.
         folder: the run folder, if one was asked for.
         settings: every choice, who made it and why: what run.toml says.
-        story: the account in one paragraph.
     """
 
     model: nn.Module
@@ -76,7 +76,12 @@ class Run:
     seconds: float
     folder: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    story: str = ""
+    tell: Callable[[], str] = lambda: ""  # what `story` comes from: it is told when somebody asks
+
+    @property
+    def story(self) -> str:
+        """The account in one paragraph."""
+        return self.tell()
 
     def explain(self) -> str:
         """The account of the run in one paragraph."""
@@ -357,11 +362,15 @@ def result_of(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, reco
     task = d.task
     assert isinstance(task, Supervised), "fit trains its own task"
     described = _described(task, plan)
-    count = len(h.loss)
-    steps: dict[str, list[Any]] = {"t": list(range(count)), "loss": h.loss, "norm": h.norm, "lr": h.lr, "applied": h.applied}
-    steps["epoch"] = [d.seen / len(d.data) * (t + 1) / count for t in range(count)]
-    steps["seconds"] = [d.seconds / count] * count
-    story = story_of(described, h, steps, stop)
+
+    @lru_cache(maxsize=1)
+    def tell() -> str:
+        count = len(h.loss)
+        steps: dict[str, list[Any]] = {"t": list(range(count)), "loss": h.loss, "norm": h.norm, "lr": h.lr, "applied": h.applied}
+        steps["epoch"] = [d.seen / len(d.data) * (t + 1) / count for t in range(count)]
+        steps["seconds"] = [d.seconds / count] * count
+        return story_of(described, h, steps, stop)
+
     folder = None
     if record is not None:
         folder = record.folder
@@ -369,6 +378,6 @@ def result_of(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, reco
             from gradlearn.record.weights import write_model
 
             write_model(folder, d.theta.tensors(), {"task": "fit"})
-            record.write_json("summary.json", summarise("fit", d, folder, stop, seconds) | {"story": story})
+            record.write_json("summary.json", summarise("fit", d, folder, stop, seconds) | {"story": tell()})
     d.theta.model.eval()
-    return Run(d.theta.model, last, series, h.findings, h.actions, stop, d.t, seconds, folder, described, story)
+    return Run(d.theta.model, last, series, h.findings, h.actions, stop, d.t, seconds, folder, described, tell)

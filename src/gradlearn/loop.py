@@ -10,7 +10,7 @@ taken in one call; they are logged and watched one by one all the same, and take
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -130,12 +130,15 @@ class Descent:
         """When we are."""
         return Now(self.t, self.controls.end, self.seen, self.seed, self.round, self.controls.batch)
 
-    def finite(self) -> bool:
-        """Whether every number of the state is one: theta, running statistics, update, average; an infinite mask is meant so."""
+    def finite(self, more: Iterable[Tensor] | None = None) -> bool:
+        """Whether every number of the state is one: theta, running statistics, update, average; an infinite mask is meant so.
+
+        `more`: the tensors of update and average, where they have been gathered already.
+        """
         buffers = self.theta.buffers()
         kept = self.ring[-1].theta[len(self.theta.blocks) :] if self.ring else buffers
         state = [b.flat for b in self.theta.blocks] + [b for b, k in zip(buffers, kept, strict=True) if torch.isfinite(k).all()]
-        state += [*pack(self.update)[0].values(), *self.average.state().values()]
+        state += [*pack(self.update)[0].values(), *self.average.state().values()] if more is None else more
         norms = [torch.linalg.vector_norm(t).double().cpu() for t in state if t.is_floating_point()]
         total = torch.stack(norms).sum().item()
         return total - total == 0.0
@@ -148,11 +151,12 @@ class Descent:
 
     def remember(self) -> None:
         """Take a snapshot, if there is nothing in it that nobody would come back to; the oldest falls out of the ring."""
-        if self.ring and not (self.history.applied[-1:] == [True] and self.finite() and not self.risen()):
+        (tensors, groups), shown = pack(self.update), self.average.state()
+        state = (*tensors.values(), *shown.values())
+        if self.ring and not (self.history.applied[-1:] == [True] and self.finite(state) and not self.risen()):
             return
-        tensors, groups = pack(self.update)
         copy = {k: v.clone() for k, v in tensors.items()}
-        average = {k: v.clone() for k, v in self.average.state().items()}
+        average = {k: v.clone() for k, v in shown.items()}
         self.ring.append(Snapshot(self.t, self.theta.snapshot(), copy, groups, average))
         del self.ring[: -self.cadence.ring]
 
@@ -275,7 +279,7 @@ def _watch(d: Descent, step: Step, record: Recorder | None, settle: Callable[[],
     """
     acted = False
     for check in d.checks:
-        if (step.t + 1) % check.every:
+        if (step.t + 1) % check.every or (step.applied and getattr(check, "of", "") == "blocked"):
             continue
         values = check.measure(step, d.theta, d.objective)
         if isinstance(values, Mapping):

@@ -66,6 +66,14 @@ def schedule(rate: Sequence[Rate], now: Now, controls: Controls) -> float:
     return math.prod(part(now) for part in rate)
 
 
+def factors(rate: Sequence[Rate], times: Sequence[Now], controls: Controls) -> list[float]:
+    """`factor` of several steps, the same numbers in less time."""
+    if 0 <= controls.finish <= times[-1].t:
+        return [factor(rate, now, controls) for now in times]
+    columns = [[part(now) for now in times] for part in rate]
+    return [controls.rate * math.prod(row) for row in zip(*columns, strict=True)] if columns else [controls.rate] * len(times)
+
+
 def set_rates(update: Update, factor: float) -> float:
     """Each group's lr = its own base (`initial_lr`) x factor; returns the first group's."""
     for group in update.param_groups:

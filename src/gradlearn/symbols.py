@@ -293,6 +293,7 @@ class Check(Protocol):
     """A health check: measure, judge, say. Leaves theta, buffers and random state bitwise as found.
 
     `looks = False`: of a step that was applied it wants the numbers alone, not theta, so that several may be taken in one call.
+    `of = "blocked"`: it has nothing to say of steps that were applied, and is not asked.
     """
 
     every: int  # steps between two looks

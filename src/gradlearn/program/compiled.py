@@ -33,7 +33,7 @@ from gradlearn.program.loops import Item, Loop, Product, Store, add, live
 from gradlearn.program.pen import Pen
 from gradlearn.program.recording import Place, Recording
 from gradlearn.program.unfit import Unfit
-from gradlearn.step import factor, set_rates
+from gradlearn.step import factor, factors, set_rates
 from gradlearn.symbols import Batch, Estimate, Now, Step
 
 if TYPE_CHECKING:
@@ -323,14 +323,14 @@ class Program:
         self._data: list[Any] = _sources(d.data)
         begin = time.perf_counter()
         times = [Now(d.t + k, d.controls.end, d.seen + k * self.size, d.seed, d.round, d.controls.batch) for k in range(count)]
-        factors = [factor(d.rate, now, d.controls) for now in times]
+        shares = factors(d.rate, times, d.controls)
         if self._written.draws:
             self._draw([chance.key(d.seed, "batch", now.t) for now in times])
         index = several(d.batches, times)
         self._row_address = index.data_ptr()
-        done = self._run(count, self._given_numbers(d, factors))
+        done = self._run(count, self._given_numbers(d, shares))
         applied = min(done, count)
-        self._moved_on(d, factors, done)
+        self._moved_on(d, shares, done)
         blocked = done < count
         n, examples = self.size, len(d.data)
         base = d.update.param_groups[0]["initial_lr"]
@@ -338,7 +338,7 @@ class Program:
         seconds = (time.perf_counter() - begin) / len(out)
         steps = [
             Step(now.t, loss, norm, base * by, n, (now.seen + n) / examples, True, seconds)
-            for now, (loss, norm), by in zip(times, out, factors, strict=False)
+            for now, (loss, norm), by in zip(times, out, shares, strict=False)
         ]
         if count == 1 or blocked:
             last, numbers = index[(len(out) - 1) * n : len(out) * n], getattr(d.data, "numbers", None)
@@ -348,19 +348,19 @@ class Program:
             steps[-1] = steps[-1]._replace(index=bad if steps[-1].loss - steps[-1].loss == 0.0 else self._suspects(bad))
         return steps
 
-    def _given_numbers(self, d: Descent, factors: list[float]) -> np.ndarray:
-        table = np.zeros((len(factors), self._width))
+    def _given_numbers(self, d: Descent, shares: list[float]) -> np.ndarray:
+        table = np.zeros((len(shares), self._width))
         table[:, 0] = d.controls.clip
         if self.inside.averages and isinstance(d.average, Ema):
-            table[:, 1] = [d.average.weight(k + 1) for k in range(len(factors))]
+            table[:, 1] = [d.average.weight(k + 1) for k in range(len(shares))]
         for given in self._pen.given:
             group, first, give = given.group(), given.so_far() + 1, given.give
             base = group["initial_lr"]
-            table[:, given.first : given.first + given.many] = [give(group, first + k, base * by) for k, by in enumerate(factors)]
+            table[:, given.first : given.first + given.many] = [give(group, first + k, base * by) for k, by in enumerate(shares)]
         return table
 
-    def _moved_on(self, d: Descent, factors: list[float], done: int) -> None:
-        set_rates(d.update, factors[min(done, len(factors) - 1)])
+    def _moved_on(self, d: Descent, shares: list[float], done: int) -> None:
+        set_rates(d.update, shares[min(done, len(shares) - 1)])
         for after in self._pen.after:
             after(done)
         if isinstance(d.average, Ema):

@@ -20,6 +20,7 @@ class Finite:
     every = 1
     cost = 0.0
     looks = False  # at the step alone, not at theta
+    of = "blocked"
 
     def __init__(self) -> None:
         self._where = ""
