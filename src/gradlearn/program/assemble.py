@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from gradlearn.program.emit import TYPES, Kernel, literal
 from gradlearn.program.expression import BYTES
 from gradlearn.program.loops import Item, Loop, Product
-from gradlearn.program.unfit import Unfit
+from gradlearn.program.machine import packed_size, products
+from gradlearn.program.products import orient, packable
 
 ALIGN = 64
 
@@ -101,6 +102,7 @@ class Text:
         self.constants: dict[str, str] = {}
         self.lines: list[str] = []
         self._count = 0
+        self._packed: dict[int, int] = {}  # products by a packed matrix: where it lies in the program's own memory
 
     def module(self, parts: Parts) -> str:
         """All of it."""
@@ -114,6 +116,7 @@ class Text:
             self.lines.append(f"  %o{entry} = mul i64 %s, {stride}")
             self.lines.append(f"  %m{entry} = getelementptr i8, ptr %t{entry}, i64 %o{entry}")
         self._numbers(parts)
+        self._pack(parts.body)
         self._all(parts.body)
         self._check(parts)
         self._all(parts.update)
@@ -211,37 +214,46 @@ class Text:
     def _constant(self, value: str) -> str:
         return "@" + self.constants.setdefault(value, f"c{len(self.constants)}")
 
+    def _pack(self, items: Sequence[Item]) -> None:
+        """Lay out for the library, once a step, what it multiplies by several times."""
+        if not {"pack", "packed"} <= products().keys():
+            return
+        for o, places in packable(items):
+            size = packed_size(o.n, o.m, o.k)
+            start, self.layout.size = self.layout.size, self.layout.size + -(-size // ALIGN) * ALIGN
+            self._packed |= {id(items[i]): start for i in places}
+            self.declared.add(f"declare void @product_pack({', '.join(['ptr'] * 9)})")
+            n, m, k, lead = (self._constant(f"i32 {v}") for v in (o.n, o.m, o.k, o.leads[0]))
+            source, one = self._base(o.first.store, o.first.offset * 4), self._constant(f"float {literal(1.0, 'f32')}")
+            values = [self._word("A"), self._word(o.turns[0]), n, m, k, one, source, lead, self._own(start)]
+            self.lines.append(f"  call void @product_pack({', '.join(f'ptr {v}' for v in values)})")
+
+    def _word(self, letter: str) -> str:
+        return self._constant(f'[2 x i8] c"{letter}\\00"')
+
+    def _own(self, byte: int) -> str:
+        self._count += 1
+        self.lines.append(f"  %p{self._count} = getelementptr i8, ptr %t0, i64 {byte}")
+        return f"%p{self._count}"
+
     def _product(self, p: Product) -> None:
-        """Rows for columns: the library counts by columns, so out^T = b^T a^T, or out = a b where `out` lies by columns."""
-        m, n, k = p.size
-        size = BYTES[p.kind]
-        first, second, out = p.b, p.a, p.out
-        if p.out.strides[1] != 1 and n > 1 and (p.out.strides[0] == 1 or m == 1):
-            m, n = n, m
-            first = p.a._replace(strides=(p.a.strides[1], p.a.strides[0], p.a.strides[2]))
-            second = p.b._replace(strides=(p.b.strides[1], p.b.strides[0], p.b.strides[2]))
-            out = p.out._replace(strides=(p.out.strides[1], p.out.strides[0], p.out.strides[2]))
-        # first: (k, n), second: (m, k), out: (m, n), all by rows
-        one, (turn1, lead1), (turn2, lead2) = 1, _turned(first, k, n), _turned(second, m, k)
-        whole = [self._constant(f"i32 {v}") for v in (n, m, k, lead1, lead2, max(out.strides[0], n, one))]
-        words = [self._constant(f'[2 x i8] c"{t}\\00"') for t in (turn1, turn2)]
+        o, size = orient(p), BYTES[p.kind]
+        n, m, k, lead1, lead2, lead3 = (self._constant(f"i32 {v}") for v in (o.n, o.m, o.k, *o.leads))
         unit, keep = (self._constant(f"{TYPES[p.kind]} {literal(v, p.kind)}") for v in (1.0, 1.0 if p.add else 0.0))
+        words = [self._word(turn) for turn in o.turns]
+        if id(p) in self._packed:
+            self.declared.add(f"declare void @product_packed({', '.join(['ptr'] * 12)})")
+            second, out = (self._base(a.store, a.offset * size) for a in (o.second, o.out))
+            values = [self._word("P"), words[1], n, m, k, self._own(self._packed[id(p)]), lead1, second, lead2, keep, out, lead3]
+            self.lines.append(f"  call void @product_packed({', '.join(f'ptr {v}' for v in values)})")
+            return
         self.declared.add(f"declare void @product_{p.kind}({', '.join(['ptr'] * 13)})")
-        places = [self._base(a.store, a.offset * size) for a in (first, second, out)]
-        steps = [a.strides[2] * size for a in (first, second, out)]
-        if p.batch > 1:
-            self._count += 1
-            b = f"{self._count}"
-            self.lines += [f"  br label %f{b}", f"f{b}:", f"  br label %h{b}", f"h{b}:"]
-            self.lines.append(f"  %q{b} = phi i64 [0, %f{b}], [%q{b}n, %h{b}]")
-            for j, (place, step) in enumerate(zip(places, steps, strict=True)):
-                self.lines.append(f"  %q{b}o{j} = mul i64 %q{b}, {step}")
-                self.lines.append(f"  %q{b}p{j} = getelementptr i8, ptr {place}, i64 %q{b}o{j}")
-            places = [f"%q{b}p{j}" for j in range(3)]
-        a, b2, c = places
-        values = [*words, *whole[:3], unit, a, whole[3], b2, whole[4], keep, c, whole[5]]
+        places = [self._base(a.store, a.offset * size) for a in (o.first, o.second, o.out)]
+        b = self._batch(p, places, [a.strides[2] * size for a in (o.first, o.second, o.out)])
+        first, second, out = places
+        values = [*words, n, m, k, unit, first, lead1, second, lead2, keep, out, lead3]
         self.lines.append(f"  call void @product_{p.kind}({', '.join(f'ptr {v}' for v in values)})")
-        if p.batch > 1:
+        if b:
             self.lines += [
                 f"  %q{b}n = add i64 %q{b}, 1",
                 f"  %q{b}c = icmp eq i64 %q{b}n, {p.batch}",
@@ -249,12 +261,16 @@ class Text:
                 f"e{b}:",
             ]
 
-
-def _turned(access: object, rows: int, columns: int) -> tuple[str, int]:
-    """("N" or "T", leading dimension) of a matrix by rows, as a library that counts by columns sees it."""
-    down, right = access.strides[:2]  # pyright: ignore[reportAttributeAccessIssue]
-    if (right == 1 or columns == 1) and (down >= columns or rows == 1):
-        return "N", max(down if rows > 1 else columns, columns, 1)
-    if (down == 1 or rows == 1) and (right >= rows or columns == 1):
-        return "T", max(right if columns > 1 else rows, rows, 1)
-    raise Unfit("multiplies matrices that lie in no order")
+    def _batch(self, p: Product, places: list[str], steps: Sequence[int]) -> int:
+        """Begin a loop over a batch of products, whose places move on; the number of the loop, 0 where there is one product."""
+        if p.batch == 1:
+            return 0
+        self._count += 1
+        b = self._count
+        self.lines += [f"  br label %f{b}", f"f{b}:", f"  br label %h{b}", f"h{b}:"]
+        self.lines.append(f"  %q{b} = phi i64 [0, %f{b}], [%q{b}n, %h{b}]")
+        for j, step in enumerate(steps):
+            self.lines.append(f"  %q{b}o{j} = mul i64 %q{b}, {step}")
+            self.lines.append(f"  %q{b}p{j} = getelementptr i8, ptr {places[j]}, i64 %q{b}o{j}")
+            places[j] = f"%q{b}p{j}"
+        return b

@@ -180,9 +180,10 @@ def _elu(a: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.
 
 
 def _elu_backward(g: Any, alpha: float, scale: float, input_scale: float, is_result: bool, a: Any) -> Any:
-    if is_result:
-        return where(a > 0, g * scale, g * input_scale * (a + alpha * scale))
-    return where(a > 0, g * scale, g * unary("exp", a * input_scale) * (input_scale * alpha * scale))
+    slope = (
+        g * input_scale * (a + alpha * scale) if is_result else g * unary("exp", a * input_scale) * (input_scale * alpha * scale)
+    )
+    return where(a <= 0, slope, g * scale)
 
 
 def _leaky(a: Any, slope: float = 0.01) -> Any:
@@ -282,7 +283,6 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "trunc": _of("trunc"),
     "sign": sign,
     "sgn": _sgn,
-    "square": lambda a: times(a, a),
     "sigmoid": _sigmoid,
     "relu": _relu,
     "pow": _power,
@@ -304,6 +304,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "gelu_backward": _gelu_backward,
     "elu": _elu,
     "elu_backward": _elu_backward,
+    "celu": lambda a, alpha=1.0: _elu(a, alpha, 1.0, 1.0 / alpha),
     "leaky_relu": _leaky,
     "leaky_relu_backward": lambda g, a, slope, result: where(a > 0, g, g * slope),
     "hardtanh": lambda a, low=-1.0, high=1.0: a.clamp(low, high),
@@ -346,7 +347,7 @@ TRUTHS: dict[str, Callable[..., Any]] = {  # arguments as they are; the result i
     "eq": lambda a, b: compare("eq", a, b),
     "ne": lambda a, b: compare("ne", a, b),
     "isnan": lambda a: compare("ne", a, a),
-    "isfinite": lambda a: compare("eq", a - a, 0.0),
+    "isinf": lambda a: compare("eq", unary("abs", a), math.inf),
     "logical_not": lambda a: compare("eq", a, 0),
     "logical_and": lambda a, b: binary("and", to(a, "b1"), to(b, "b1")),
     "logical_or": lambda a, b: binary("or", to(a, "b1"), to(b, "b1")),

@@ -2,8 +2,8 @@
 
     exp x = 2^n exp r,  n = round(x / ln 2),  r = x - n ln 2,   exp r by a polynomial (float32) or a fraction (float64)
 
-Moshier's Cephes (1989) has the coefficients, Eigen those of tanh and erf in float32. Errors are up to three units in the last place,
-of those two up to six; below the normal numbers there is 0. Powers, and the error function in float64, are the C library's.
+Moshier's Cephes (1989) has the coefficients, Eigen those of tanh and erf in float32. Errors are up to three units in the last
+place, of those two up to six; below the normal numbers there is 0. Powers, and the error function in float64, are the C library's.
 """
 
 from __future__ import annotations

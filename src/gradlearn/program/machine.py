@@ -19,6 +19,7 @@ import torch
 from gradlearn.program.unfit import Unfit
 
 PRODUCTS = {"f32": "sgemm_", "f64": "dgemm_"}
+PACKED = {"pack": "SGEMM_PACK", "packed": "SGEMM_COMPUTE", "size": "SGEMM_PACK_GET_SIZE"}
 
 
 @lru_cache(maxsize=1)
@@ -42,14 +43,21 @@ def _target() -> Any:
 
 @lru_cache(maxsize=1)
 def products() -> dict[str, int]:
-    """Addresses of the matrix products that PyTorch itself uses; none where its library does not show them."""
+    """Addresses of the matrix products that PyTorch itself uses: none where its library does not show them."""
     found: dict[str, int] = {}
     for path in sorted((Path(torch.__file__).parent / "lib").glob("*torch_cpu*")):
         with suppress(OSError, AttributeError):
             library = ctypes.CDLL(str(path))
-            found = {kind: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for kind, name in PRODUCTS.items()}
+            for names in (PRODUCTS, PACKED):
+                found |= {kind: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for kind, name in names.items()}
             break
     return found
+
+
+def packed_size(n: int, m: int, k: int) -> int:
+    """Bytes of a packed matrix (k, n) that others (m, k) are multiplied with."""
+    numbers = [ctypes.byref(ctypes.c_int(v)) for v in (n, m, k)]
+    return ctypes.CFUNCTYPE(ctypes.c_size_t, *[ctypes.c_void_p] * 4)(products()["size"])(ctypes.c_char_p(b"A"), *numbers)
 
 
 _engines: dict[str, Any] = {}  # machine code lives as long as the process
