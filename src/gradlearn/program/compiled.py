@@ -27,7 +27,7 @@ from gradlearn.gradient.backprop import Backprop
 from gradlearn.optimizer import Light
 from gradlearn.program import expression, gradient, machine
 from gradlearn.program.assemble import Layout, Parts, Text, lay_out
-from gradlearn.program.expression import PARTS, Access, Expr, kind_of, load, to
+from gradlearn.program.expression import BYTES, PARTS, Access, Expr, kind_of, load, to
 from gradlearn.program.frame import Body, Frame
 from gradlearn.program.loops import Item, Loop, Product, Store, add, live
 from gradlearn.program.pen import Pen
@@ -78,6 +78,7 @@ class Program:
         self.loops = sum(isinstance(item, Loop) for item in parts.body)
         self.products = sum(isinstance(item, Product) for item in parts.body)
         self._work = sum(2.0 * item.batch * math.prod(item.size) for item in parts.body if isinstance(item, Product))
+        self._traffic = float(sum(_moved(item) for item in (*parts.body, *parts.update)))
         layout = Layout()
         items = [*parts.body, *parts.clip, *parts.update, *parts.average]
         sizes = {s: n for s, n in written.body.sizes.items() if s not in self._table}
@@ -194,6 +195,10 @@ class Program:
     def work(self) -> float:
         """Floating-point operations of a step's matrix products."""
         return self._work
+
+    def traffic(self) -> float:
+        """Bytes that a step's loops and products must read and write at least: each place once for each that touches it."""
+        return self._traffic
 
     def check(self, d: Descent) -> None:
         """Compare two steps with PyTorch's: loss and gradient, and what the update makes of it. Everything is as found afterwards.
@@ -415,6 +420,15 @@ def several(batches: Any, times: list[Now]) -> Tensor:
         return batches.several(times)
     rows = [batches(now) for now in times]
     return torch.cat(rows) if len(rows) > 1 else rows[0].contiguous()
+
+
+def _moved(item: Item) -> int:
+    """Bytes of the places that an item touches, each once."""
+    places = {
+        (s.access, s.dims): BYTES[s.access.kind] * math.prod(n for n, k in zip(s.dims, s.access.strides, strict=True) if k)
+        for s in item.spans()
+    }
+    return sum(places.values())
 
 
 def _near(a: Tensor, b: Tensor, share: float, more: float) -> bool:
