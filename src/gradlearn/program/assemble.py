@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from gradlearn.program.emit import TYPES, Kernel, literal
 from gradlearn.program.expression import BYTES
-from gradlearn.program.loops import Item, Loop, Product
+from gradlearn.program.loops import Call, Item, Loop, Product
 from gradlearn.program.machine import packed_size, products
 from gradlearn.program.products import orient, packable
 
@@ -92,6 +92,29 @@ class Parts:
     numbers: int
 
 
+_END = (
+    "  %next = add i64 %s, 1",
+    "  %more = icmp ult i64 %next, %steps",
+    "  br i1 %more, label %step, label %end",
+    "end:",
+    "  ret i64 %next",
+    "stop:",
+    "  ret i64 %s",
+    "}",
+)
+
+
+def split(items: Sequence[Item]) -> list[list[Item]]:
+    """The pieces between the calls."""
+    pieces: list[list[Item]] = [[]]
+    for item in items:
+        if isinstance(item, Call):
+            pieces.append([])
+        else:
+            pieces[-1].append(item)
+    return pieces
+
+
 class Text:
     """The module of one program as it is written."""
 
@@ -105,36 +128,38 @@ class Text:
         self._packed: dict[int, int] = {}  # products by a packed matrix: where it lies in the program's own memory
 
     def module(self, parts: Parts) -> str:
-        """All of it."""
+        """All of it: @run, or @run, @run1, ... where PyTorch does something in between."""
+        functions: list[str] = []
+        pieces = split(parts.body)
+        for i, piece in enumerate(pieces):
+            self._begin(f"run{i or ''}", parts)
+            if len(pieces) == 1:
+                self._pack(piece)
+            self._all(piece)
+            if piece is pieces[-1]:
+                self._check(parts)
+                self._all(parts.update)
+                self._average(parts)
+            else:
+                self.lines += ["  br label %done", "done:"]
+            functions += [*self.lines, *_END]
+        kernels = [f"define internal void @{name}{text}" for text, name in self.kernels.items()]
+        constants = [f"@{name} = private constant {value}" for value, name in self.constants.items()]
+        attributes = ['attributes #0 = { noinline nounwind "prefer-vector-width"="512" }']
+        return "\n".join([*constants, *sorted(self.declared), *kernels, *functions, *attributes])
+
+    def _begin(self, name: str, parts: Parts) -> None:
+        """The head of a function, and of its loop over steps."""
         entries = max((entry for entry, _ in self.layout.table.values()), default=0) + 1
-        top = ["define i64 @run(ptr %table, i64 %steps, ptr %numbers, ptr %out) {", "entry:"]
+        self.lines = [f"define i64 @{name}(ptr %table, i64 %steps, ptr %numbers, ptr %out) {{", "entry:"]
         for i in range(entries):
-            top.append(f"  %a{i} = getelementptr i64, ptr %table, i64 {i}")
-            top.append(f"  %t{i} = load ptr, ptr %a{i}")
-        self.lines = [*top, "  br label %step", "step:", "  %s = phi i64 [0, %entry], [%next, %done]"]
+            self.lines.append(f"  %a{i} = getelementptr i64, ptr %table, i64 {i}")
+            self.lines.append(f"  %t{i} = load ptr, ptr %a{i}")
+        self.lines += ["  br label %step", "step:", "  %s = phi i64 [0, %entry], [%next, %done]"]
         for entry, stride in sorted({at for at in self.layout.table.values() if at[1]}):
             self.lines.append(f"  %o{entry} = mul i64 %s, {stride}")
             self.lines.append(f"  %m{entry} = getelementptr i8, ptr %t{entry}, i64 %o{entry}")
         self._numbers(parts)
-        self._pack(parts.body)
-        self._all(parts.body)
-        self._check(parts)
-        self._all(parts.update)
-        self._average(parts)
-        self.lines += [
-            "  %next = add i64 %s, 1",
-            "  %more = icmp ult i64 %next, %steps",
-            "  br i1 %more, label %step, label %end",
-            "end:",
-            "  ret i64 %next",
-            "stop:",
-            "  ret i64 %s",
-            "}",
-        ]
-        kernels = [f"define internal void @{name}{text}" for text, name in self.kernels.items()]
-        constants = [f"@{name} = private constant {value}" for value, name in self.constants.items()]
-        attributes = ['attributes #0 = { noinline nounwind "prefer-vector-width"="512" }']
-        return "\n".join([*constants, *sorted(self.declared), *kernels, *self.lines, *attributes])
 
     def _numbers(self, parts: Parts) -> None:
         self.lines.append(f"  %n = mul i64 %s, {parts.numbers}")
@@ -186,7 +211,7 @@ class Text:
         for item in items:
             if isinstance(item, Loop):
                 self._loop(item)
-            else:
+            elif isinstance(item, Product):
                 self._product(item)
 
     def _loop(self, loop: Loop) -> None:

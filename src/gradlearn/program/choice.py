@@ -12,8 +12,6 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.program.unfit import Unfit
 
@@ -25,8 +23,10 @@ if TYPE_CHECKING:
 WORDS = ("auto", "on", "off")
 SHORT = 200  # steps below which nothing is tried
 CALL, LOOP = 4e-6, 2e-4  # seconds of an eager operation, and of what is around the operations of a step
-INLINE = 7e-7  # seconds of an operation in a program
-PEAK = 5e10  # floating-point operations a second of products
+INLINE, CALLED = 7e-7, 1e-5  # seconds of an operation in a program, and of one that it leaves to PyTorch
+PEAK = 5e10  # floating-point operations a second of products and convolutions
+STREAM = 1.2e10  # bytes a second of all else, from caches and memory
+LARGE = 1e6  # bytes of an operation from which PyTorch shares it among threads
 BEGIN, EACH = 0.3, 1.2e-3  # seconds that compiling takes, and for each operation
 
 
@@ -81,22 +81,26 @@ def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | 
     compiled.require(d)
     if wish == "auto" and not seconds and steps < SHORT:
         return None, f"{steps} steps are too few to compile for"
-    if any(isinstance(m, nn.modules.conv._ConvNd) for m in d.theta.model.modules()):
-        raise Unfit("has convolutions, whose time is spent in the library's own loops")
     start = time.perf_counter()
     if wish == "auto":
-        count = compiled.heard_once(d)
-        eager, cost = LOOP + CALL * count, BEGIN + EACH * count
+        heard = compiled.heard_once(d)
+        cost = BEGIN + EACH * heard.operations
+        eager = LOOP + CALL * heard.operations + heard.bytes / STREAM
         many = steps or int(seconds / eager)
-        if many * (eager - INLINE * count) < cost:
-            return None, f"{many:,} steps of {count:,} small operations: compiling would take longer than it saves"
+        if many * (eager - INLINE * heard.operations - 0.5 * heard.bytes / STREAM) < cost:
+            return None, f"{many:,} steps of {heard.operations:,} operations: compiling would take longer than it saves"
     with compiled.training(d.theta.model):
         program = compiled.Program(d)
-        eager = LOOP + CALL * program.operations + program.work() / PEAK
-        ours = INLINE * program.operations + program.work() / PEAK
+        work = program.work() / PEAK
+        eager = LOOP + CALL * program.operations + program.eager_traffic() / STREAM + work
+        ours = INLINE * program.operations + CALLED * program.calls + program.traffic() / STREAM + work
         if wish == "auto" and ours > 0.85 * eager:
-            return None, f"its time is spent in matrix products ({program.work() / 1e6:,.0f} MFLOP a step), not between them"
+            return (
+                None,
+                f"its time is spent in products and convolutions ({program.work() / 1e6:,.0f} MFLOP a step), not between them",
+            )
         program.check(d)
     took = time.perf_counter() - start
-    how = f"{program.operations:,} operations became {program.loops} loops and {program.products} products in {took:.1f} s"
+    calls = f" and {program.calls} calls" if program.calls else ""
+    how = f"{program.operations:,} operations became {program.loops} loops, {program.products} products{calls} in {took:.1f} s"
     return program, how

@@ -29,7 +29,7 @@ from gradlearn.program import expression, gradient, machine
 from gradlearn.program.assemble import Layout, Parts, Text, lay_out
 from gradlearn.program.expression import BYTES, PARTS, Access, Expr, kind_of, load, to
 from gradlearn.program.frame import Body, Frame
-from gradlearn.program.loops import Item, Loop, Product, Store, add, live
+from gradlearn.program.loops import Call, Item, Loop, Product, Store, add, live
 from gradlearn.program.pen import Pen
 from gradlearn.program.recording import Place, Recording
 from gradlearn.program.unfit import Unfit
@@ -69,15 +69,19 @@ class Program:
             self.inside = Inside(False, False, False)
         written = gradient.write_down(heard, d.theta)
         self.size, self.operations = batch.n, len(heard.recording.ops)
-        self._written, self._heard, self._eager = written, heard, d.gradient
+        self._written, self._eager = written, d.gradient
         self._leaf_places = heard.leaves
         self._attributes = gradient.attributes(d.theta.model)
         self._versions = [(t, t._version) for t in written.fixed.values()]
         self._table: dict[int, tuple[Address, int]] = {}
+        self._dynamic: dict[int, Tensor] = {}  # what calls have made in this step
+        self._batch: list[Tensor] = []
         parts = self._write(d, heard, written, batch)
         self.loops = sum(isinstance(item, Loop) for item in parts.body)
         self.products = sum(isinstance(item, Product) for item in parts.body)
-        self._work = sum(2.0 * item.batch * math.prod(item.size) for item in parts.body if isinstance(item, Product))
+        self.calls = sum(isinstance(item, Call) for item in parts.body)
+        self._work = sum(map(_flop, parts.body))
+        self._eager_traffic = heard.bytes()
         self._traffic = float(sum(_moved(item) for item in (*parts.body, *parts.update)))
         layout = Layout()
         items = [*parts.body, *parts.clip, *parts.update, *parts.average]
@@ -86,15 +90,42 @@ class Program:
         layout.table = {store: (i + 1, step) for i, (store, (_, step)) in enumerate(self._table.items())}
         self._width = parts.numbers
         self.text = Text(layout).module(parts)
-        self._call = machine.compiled(self.text)
+        calls = [item for item in parts.body if isinstance(item, Call)]
+        self._functions = machine.compiled(self.text, ["run", *(f"run{i + 1}" for i in range(len(calls)))])
         self._arena = torch.zeros(layout.size + 64, dtype=torch.uint8)
         self._start = -self._arena.data_ptr() % 64
-        self._totals = layout.arena.get(heard.totals.store)
+        self._totals, self._total_place = layout.arena.get(heard.totals.store), heard.totals
         self._out = np.zeros((1, 2))
         self._drawn: list[Tensor] = []
         self._leaves: list[int] = []
         self._row_address = self._number_address = 0
+        self._calls = [Called(call, self._reader(layout, heard.recording), self._entries(call)) for call in calls]
         expression.forget()
+
+    def _entries(self, call: Call) -> dict[int, int]:
+        """Of the stores that a call makes: their entries of the table."""
+        return {store: i + 1 for i, store in enumerate(self._table) if store in call.outs}
+
+    def _reader(self, layout: Layout, recording: Recording) -> Callable[[Place], Callable[[], Tensor]]:
+        """How a place is read as a tensor: once and for all where it stays, else anew in every step."""
+        leaf_of = {} if self.inside.gathers else {p.store: k for k, p in enumerate(self._leaf_places)}
+        arena = self._arena[self._start :]
+
+        def reader(place: Place) -> Callable[[], Tensor]:
+            if place.store in self._dynamic:
+                return lambda: self._dynamic[place.store].as_strided(place.shape, place.strides, place.offset)
+            if place.store in leaf_of:
+                return lambda: self._batch[leaf_of[place.store]].as_strided(place.shape, place.strides)
+            if place.store in layout.arena:
+                own = arena[layout.arena[place.store] :]
+                own = own[: len(own) // place.dtype.itemsize * place.dtype.itemsize].view(place.dtype)
+                fixed = own.as_strided(place.shape, place.strides, own.storage_offset() + place.offset)
+            else:
+                storage = recording.tensors[place.store].untyped_storage()
+                fixed = torch.empty(0, dtype=place.dtype).set_(storage, place.offset, place.shape, place.strides)
+            return lambda: fixed
+
+        return reader
 
     # ------------------------------------------------------------------------------------------------------ writing
 
@@ -113,6 +144,10 @@ class Program:
             except Unfit:  # the gradient may be one all the same
                 self.inside = Inside(False, False, False)
                 self._pen = Pen(body, heard.recording, lambda address: self._store(body, address), {}, self._given.store)
+        for item in made:
+            for store in item.outs if isinstance(item, Call) else ():
+                self._dynamic[store] = torch.empty(0)
+                self._table[store] = (lambda store=store: self._dynamic[store].data_ptr(), 0)
         self._table[self._rows.store] = (lambda: self._row_address, self.size * 8)
         if self.inside.gathers:
             self._gather(d, body, heard.recording)
@@ -146,6 +181,7 @@ class Program:
         items = live(body.items, wanted)
         clip = self._clip(theta, heard, scale.store)
         update, width = live(self._pen.items, set(self._table)), self._pen.width
+        self._pen.close()
         self._table[self._given.store] = (lambda: self._number_address, width * 8)
         return Parts(items, loss.store, square.store, scale.store, clip, update, average, width)
 
@@ -195,6 +231,10 @@ class Program:
     def work(self) -> float:
         """Floating-point operations of a step's matrix products."""
         return self._work
+
+    def eager_traffic(self) -> float:
+        """Bytes that PyTorch's operations read and write, one by one."""
+        return self._eager_traffic
 
     def traffic(self) -> float:
         """Bytes that a step's loops and products must read and write at least: each place once for each that touches it."""
@@ -258,7 +298,7 @@ class Program:
             return None
         theta.bind()
         theta.untouched = self._untouched
-        self._leaves = [t.data_ptr() for t in given]
+        self._batch, self._leaves = list(given), [t.data_ptr() for t in given]
         self._draw([batch.draw])
         self._run(1, np.zeros((1, self._width)))
         loss, norm = map(float, self._out[0])
@@ -323,6 +363,7 @@ class Program:
 
         `d.t`, `d.seen` and the history are the caller's to move on.
         """
+        count = 1 if self._calls else count  # PyTorch has its part in each of them
         d.theta.bind()
         d.theta.untouched = []
         self._data: list[Any] = _sources(d.data)
@@ -376,7 +417,12 @@ class Program:
             self._out = np.zeros((count, 2))
         self._number_address = numbers.ctypes.data
         table = np.array([self._arena.data_ptr() + self._start, *(at() for at, _ in self._table.values())], dtype=np.int64)
-        return self._call(table.ctypes.data, count, numbers.ctypes.data, self._out.ctypes.data)
+        done = 0
+        for k, function in enumerate(self._functions):
+            done = function(table.ctypes.data, count, numbers.ctypes.data, self._out.ctypes.data)
+            if k < len(self._calls):
+                self._calls[k](self._dynamic, table)
+        return done
 
     def _draw(self, keys: list[int]) -> None:
         """What chance decides in each of these steps, by PyTorch's own generator and operations."""
@@ -400,13 +446,51 @@ class Program:
 
     def _suspects(self, index: Tensor) -> Tensor:
         """The examples whose own loss is not finite."""
-        place = self._heard.totals
+        place = self._total_place
         size = 1 + sum((n - 1) * s for n, s in zip(place.shape, place.strides, strict=True))
         if self._totals is None:
             return index
         start = self._start + self._totals + place.offset * place.dtype.itemsize
         totals = self._arena[start : start + size * place.dtype.itemsize].view(place.dtype).as_strided(place.shape, place.strides)
         return index[~torch.isfinite(totals)]
+
+
+class Called:
+    """An operation between two pieces, ready to be done.
+
+    Args:
+        call: what was recorded.
+        reader: how a place is read.
+        entries: stores that it makes -> their entries of the table.
+    """
+
+    def __init__(self, call: Call, reader: Callable[[Place], Callable[[], Tensor]], entries: dict[int, int]) -> None:
+        self.function, self.places, self.entries = call.function, call.places, entries
+        self.args = [_reading(a, reader) for a in call.args]
+        self.kwargs = {k: _reading(v, reader) for k, v in call.kwargs.items()}
+
+    def __call__(self, made: dict[int, Tensor], table: np.ndarray) -> None:
+        """Do it; what it makes is noted in `made`, and where in the table."""
+        with torch.no_grad():
+            found = self.function(*(a() for a in self.args), **{k: v() for k, v in self.kwargs.items()})
+            for place, value in zip(self.places, found if isinstance(found, (tuple, list)) else (found,), strict=True):
+                if place is None or place.store not in self.entries:
+                    continue
+                if value.stride() != place.strides or value.storage_offset() != place.offset:
+                    size = 1 + place.offset + sum((n - 1) * s for n, s in zip(place.shape, place.strides, strict=True))
+                    value = value.new_empty(size).as_strided(place.shape, place.strides, place.offset).copy_(value)
+                whole = value.new_empty(0).set_(value.untyped_storage())
+                made[place.store] = whole
+                table[self.entries[place.store]] = whole.data_ptr()
+
+
+def _reading(value: Any, reader: Callable[[Place], Callable[[], Tensor]]) -> Callable[[], Any]:
+    if isinstance(value, Place):
+        return reader(value)
+    if isinstance(value, tuple) and any(isinstance(v, Place) for v in value):
+        parts = [_reading(v, reader) for v in value]
+        return lambda: [part() for part in parts]
+    return lambda: value
 
 
 def _sources(data: Any) -> list[Tensor | None]:
@@ -420,6 +504,17 @@ def several(batches: Any, times: list[Now]) -> Tensor:
         return batches.several(times)
     rows = [batches(now) for now in times]
     return torch.cat(rows) if len(rows) > 1 else rows[0].contiguous()
+
+
+def _flop(item: Item) -> float:
+    """Floating-point operations of a product or a convolution."""
+    if isinstance(item, Product):
+        return 2.0 * item.batch * math.prod(item.size)
+    if not isinstance(item, Call) or not item.name.startswith("convolution"):
+        return 0.0
+    back = item.name.startswith("convolution_backward")
+    out, weight = (item.args[0], item.args[2]) if back else (item.places[0], item.args[1])
+    return (4.0 if back else 2.0) * math.prod(out.shape) * math.prod(weight.shape[1:])
 
 
 def _moved(item: Item) -> int:
@@ -483,13 +578,21 @@ def update_of(d: Descent) -> Any:
     return d.update
 
 
-def heard_once(d: Descent) -> int:
-    """How many operations one step is made of. Raises Unfit."""
+class Sound(NamedTuple):
+    """What one step is made of."""
+
+    operations: int
+    bytes: float  # that they read and write
+
+
+def heard_once(d: Descent) -> Sound:
+    """How many operations one step is made of, and what they move. Raises Unfit."""
     batch = d.data(d.batches(d.now()), chance.key(d.seed, "batch", d.t))
     if not isinstance(batch, Batch):
         raise Unfit("passes its batch in parts")
     with training(d.theta.model):
-        return len(gradient.hear(d.objective, d.theta, batch).recording.ops)
+        heard = gradient.hear(d.objective, d.theta, batch)
+        return Sound(len(heard.recording.ops), heard.bytes())
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from gradlearn.program.expression import KINDS, PARTS, Access, Complex, Expr, kind_of, load, make, number, to
-from gradlearn.program.loops import Item, Loop, Product, Store, add, steady
-from gradlearn.program.recording import Place
+from gradlearn.program.loops import Call, Item, Loop, Product, Span, Store, add, steady
+from gradlearn.program.recording import Op, Place, operands
 from gradlearn.program.unfit import Unfit
 
 OWN = 1 << 20  # the first of the stores that were not recorded
@@ -100,6 +100,10 @@ class Body:
             indices = tuple(to(i, "i64") for i in indices)
             add(self.items, Loop(frame.dims, [Store(store, to(value, store.kind), indices, fold, False)]))
 
+    def call(self, op: Op) -> None:
+        """Leave an operation to PyTorch. What it makes lies where PyTorch has put it."""
+        self.items.append(call_of(op))
+
     def fill(self, place: Place, value: float) -> None:
         """One number everywhere."""
         self.write(Frame(place.shape), place, number(value, "f64" if isinstance(value, float) else "i64"))
@@ -159,3 +163,20 @@ def _fits(p: Place) -> bool:
 
 def _matrix(p: Place, batched: bool) -> Access:
     return Access(p.store, kind_of(p.dtype), p.offset, (*p.strides[-2:], p.strides[0] if batched and len(p.shape) == 3 else 0))
+
+
+def call_of(op: Op) -> Call:
+    """An operation as it was recorded, for PyTorch to do."""
+    inputs, outs = [*operands(op.args), *operands(op.kwargs)], operands(op.outs)
+    known = {p.store for p in inputs}
+    if op.random:
+        raise Unfit(f"draws with {op.name.partition('.')[0]} from what it computes, which programs do not know")
+    touched = [_whole(p, op.mutates, False) for p in inputs]
+    touched += [_whole(p, True, True) for p in outs if p.store not in known]
+    return Call(op.name, op.call, op.args, op.kwargs, tuple(op.outs), touched)
+
+
+def _whole(p: Place, write: bool, made: bool) -> Span:
+    scale, dtype = (2, PARTS[p.dtype]) if p.dtype in PARTS else (1, p.dtype)
+    access = Access(p.store, kind_of(dtype), p.offset * scale, tuple(s * scale for s in p.strides))
+    return Span(access, p.shape, write, made)

@@ -8,6 +8,7 @@ then, or what was read out of a tensor, would be frozen into a program, and make
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +18,18 @@ from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.adapt import leaves
+from gradlearn.program import pooling
 from gradlearn.program.expression import Access, Expr, load, make
-from gradlearn.program.frame import Body, Frame
-from gradlearn.program.loops import Item, Loop, Product, Store, rewrite
+from gradlearn.program.frame import Body, Frame, call_of
+from gradlearn.program.loops import Call, Item, Loop, Product, Store, rewrite
 from gradlearn.program.meaning import express, fold
-from gradlearn.program.recording import Op, Place, Recording, plain_kernels
-from gradlearn.program.sums import Sums, operands
+from gradlearn.program.recording import Op, Place, Recording, operands, plain_kernels
+from gradlearn.program.sums import Sums
 from gradlearn.program.unfit import Unfit
 from gradlearn.symbols import Batch, Objective
 from gradlearn.theta import Theta
 
+_KNOWN = (pooling,)  # what is imported registers its meanings
 _engine = torch.autograd.Variable._execution_engine
 MOST = 20_000  # operations of a step that are still worth a program
 
@@ -51,6 +54,15 @@ class Heard:
     blocks: list[tuple[int, int]]
     totals: Place
 
+    def bytes(self) -> float:
+        """What its operations read and write, one by one; views do neither."""
+        moved = 0.0
+        for op in self.recording.ops:
+            read, made = [*operands(op.args), *operands(op.kwargs)], operands(op.outs)
+            if op.mutates or not {p.store for p in made} <= {p.store for p in read}:
+                moved += sum(math.prod(p.shape) * p.dtype.itemsize for p in (*read, *made))
+        return moved
+
 
 def hear(objective: Objective, theta: Theta, batch: Batch) -> Heard:
     """Listen to one forward and backward pass; theta, buffers, gradients and random state are as found."""
@@ -63,7 +75,7 @@ def hear(objective: Objective, theta: Theta, batch: Batch) -> Heard:
     batch = Batch(_own(batch.x), _own(batch.y), _own(batch.index), batch.draw)
     found = [recording.place(t) for t in (*leaves(batch.x), *leaves(batch.y), batch.index)]
     try:
-        with chance.preserved(), plain_kernels():
+        with chance.preserved(), plain_kernels(theta.model):
             chance.reseed(batch.draw)
             with recording:
                 losses = objective(batch)
@@ -154,7 +166,8 @@ def write_down(heard: Heard, theta: Theta) -> Written:
         body.sizes[store] = recording.tensors[store].untyped_storage().nbytes()
     written = Written(body, fixed, [])
     drawn = {p.store for op in recording.ops if op.random for p in operands(op.outs)}
-    sums = Sums(recording.ops, recording.made - drawn, {heard.loss.store, heard.totals.store})
+    results = {p.store for p in heard.grads if p is not None}
+    sums = Sums(recording.ops, recording.made - drawn, {heard.loss.store, heard.totals.store}, results)
     for i, op in enumerate(recording.ops):
         _write(op, i, written, recording, written_to, sums)
     heard.grads[:] = sums.at(heard.grads)
@@ -174,8 +187,15 @@ def _write(op: Op, index: int, written: Written, recording: Recording, written_t
         written.fixed.update({p.store: recording.tensors[p.store] for p in outs})
         return
     outs_kept = tuple(p if isinstance(p, Place) else None for p in op.outs)
-    if not sums.add(written.body, op, index):
-        express(written.body, op._replace(args=sums.at(op.args), kwargs=sums.at(op.kwargs), outs=sums.at(outs_kept)))
+    if sums.add(written.body, op, index):
+        return
+    op = op._replace(args=sums.at(op.args), kwargs=sums.at(op.kwargs), outs=sums.at(outs_kept))
+    before = written.body.items[:]
+    try:
+        express(written.body, op)
+    except Unfit:
+        written.body.items[:] = before
+        written.body.call(op)
 
 
 def changed(ops: Sequence[Op]) -> set[int]:
@@ -208,13 +228,15 @@ def _hand_over(heard: Heard, theta: Theta, written: Written) -> None:
     """Every gradient goes to its place in the vector: made there from the start where nothing stands against it."""
     blocks = {id(b): grad for b, (_, grad) in zip(theta.blocks, heard.blocks, strict=True)}
     body, taken = written.body, set()
+    made_elsewhere = {store for item in body.items if isinstance(item, Call) for store in item.outs}
     moved: dict[int, tuple[int, int]] = {}
     for m, place in zip(theta.members, heard.grads, strict=True):
         if place is None:
             continue
         store = blocks[id(theta._block(m))]
         target = Place(store, m.grad.dtype, m.grad.storage_offset(), tuple(m.grad.shape), m.grad.stride())
-        whole = place.offset == 0 and body.sizes.get(place.store) == m.grad.numel() * m.grad.element_size()
+        called = place.store in made_elsewhere
+        whole = not called and place.offset == 0 and body.sizes.get(place.store) == m.grad.numel() * m.grad.element_size()
         if whole and place.strides == target.strides and place.store not in taken and place.store in heard.recording.made:
             moved[place.store] = (store, target.offset)
             taken.add(place.store)
@@ -226,6 +248,20 @@ def _hand_over(heard: Heard, theta: Theta, written: Written) -> None:
     body.items[:] = [relocated(item, moved) for item in body.items]
 
 
+def _call_relocated(call: Call, moved: dict[int, tuple[int, int]]) -> Call:
+    def at(value: Any) -> Any:
+        if isinstance(value, Place) and value.store in moved:
+            store, start = moved[value.store]
+            return value._replace(store=store, offset=value.offset + start)
+        return tuple(map(at, value)) if isinstance(value, tuple) and not isinstance(value, Place) else value
+
+    op = Op(call.name, at(call.args), {k: at(v) for k, v in call.kwargs.items()}, at(call.places), False, False, call.function)
+    new = call_of(op)
+    for span, old in zip(new.touched, call.touched, strict=True):
+        span.write = old.write
+    return new
+
+
 def relocated(item: Item, moved: dict[int, tuple[int, int]]) -> Item:
     """The item with some stores laid into others: store -> (other store, first element there)."""
 
@@ -235,6 +271,8 @@ def relocated(item: Item, moved: dict[int, tuple[int, int]]) -> Item:
         store, start = moved[access.store]
         return access._replace(store=store, offset=access.offset + start)
 
+    if isinstance(item, Call):
+        return _call_relocated(item, moved)
     if isinstance(item, Product):
         return Product(item.kind, item.size, at(item.a), at(item.b), at(item.out), item.batch, item.add)
     if not {span.access.store for span in item.spans()} & moved.keys():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gradlearn.program.expression import BYTES, Access, Expr, make
 
@@ -80,7 +81,31 @@ class Product:
         return [*read, Span(self.out, (m, n, self.batch), True, False)]
 
 
-Item = Loop | Product
+@dataclass(slots=True)
+class Call:
+    """An operation that PyTorch does itself, between two pieces of the program: on what lies in the stores, into stores of its own.
+
+    `args` and `kwargs` hold places (`recording.Place`), `touched` all of them as spans, `outs` the stores that it makes.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    places: tuple[Any, ...]  # of the results; None where there is none
+    touched: list[Span]
+
+    @property
+    def outs(self) -> set[int]:
+        """Stores that it makes."""
+        return {span.access.store for span in self.touched if span.fold}
+
+    def spans(self) -> list[Span]:
+        """Everything that it reads and writes."""
+        return self.touched
+
+
+Item = Loop | Product | Call
 
 
 def walk(roots: Sequence[Expr]) -> Iterator[Expr]:
@@ -228,7 +253,7 @@ def live(items: list[Item], wanted: set[int]) -> list[Item]:
             if not stores:
                 continue
             item = item if len(stores) == len(item.stores) else Loop(item.dims, stores)
-        elif item.out.store not in read:
+        elif not any(span.write and span.access.store in read for span in item.spans()):
             continue
         read |= {span.access.store for span in item.spans() if not span.write}
         kept.append(item)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -63,25 +63,30 @@ def packed_size(n: int, m: int, k: int) -> int:
 _engines: dict[str, Any] = {}  # machine code lives as long as the process
 
 
-def compiled(text: str) -> Callable[..., int]:
-    """The function @run of a module: (table, steps, numbers, out) -> steps done. Raises Unfit."""
+def compiled(text: str, names: Sequence[str] = ("run",)) -> list[Callable[..., int]]:
+    """These functions of a module: (table, steps, numbers, out) -> steps done. Raises Unfit."""
     llvm = _llvm()
     key = _fingerprint(text)
     if key not in _engines:
+        if any(f"@product_{kind}(" in text and not products().get(kind) for kind in PRODUCTS):
+            raise Unfit("multiplies matrices, and PyTorch's own product is not to be found on this machine")
         for kind, address in products().items():
             llvm.add_symbol(f"product_{kind}", address)
-        kept = _read(key)
-        module = llvm.parse_assembly("" if kept else text)
-        engine = llvm.create_mcjit_compiler(module, _fresh_target(llvm))
-        if kept:
-            engine.add_object_file(llvm.ObjectFileRef.from_data(kept))
-        else:
-            _optimise(llvm, module)
-            _write(key, _target().emit_object(module))
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _fresh_target(llvm))
+        engine.add_object_file(llvm.ObjectFileRef.from_data(_read(key) or _made(llvm, key, text)))
         engine.finalize_object()
         _engines[key] = engine
-    address = _engines[key].get_function_address("run")
-    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(address)
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+    return [kind(_engines[key].get_function_address(name)) for name in names]
+
+
+def _made(llvm: Any, key: str, text: str) -> bytes:
+    """Machine code of a text, and kept."""
+    module = llvm.parse_assembly(text)
+    _optimise(llvm, module)
+    code = _target().emit_object(module)
+    _write(key, code)
+    return code
 
 
 def _fresh_target(llvm: Any) -> Any:
@@ -113,7 +118,7 @@ def folder() -> Path:
 
 def _read(key: str) -> bytes:
     """Machine code kept by an earlier process; its first bytes are a checksum of the rest."""
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # RuntimeError: nobody has a home here
         data = (folder() / key).read_bytes()
         if data[:32] == hashlib.sha256(data[32:]).digest():
             return data[32:]
@@ -121,7 +126,7 @@ def _read(key: str) -> bytes:
 
 
 def _write(key: str, code: bytes) -> None:
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
         folder().mkdir(parents=True, exist_ok=True)
         place = folder() / f"{key}.{os.getpid()}"
         place.write_bytes(hashlib.sha256(code).digest() + code)

@@ -37,6 +37,7 @@ from gradlearn.program.unfit import Unfit
 Meaning = Callable[..., None]
 MEANINGS: dict[str, Meaning] = {}
 HIGHEST = 1 << 62
+LONG = 4096  # terms from which a sum of float32 is taken in float64
 WHOLE = ("add", "sub", "rsub", "mul", "neg", "abs", "sign", "relu", "clamp", "clamp_min", "clamp_max", "maximum", "minimum")
 WHOLE = (*WHOLE, "clone", "_to_copy")  # what is done with whole numbers
 
@@ -305,6 +306,12 @@ def fold(body: Body, out: Place, x: Place, axes: Sequence[int], value: Any, how:
     """out <- fold of a value over some dimensions of x's shape."""
     if math.prod(x.shape) == 0:
         body.fill(out, 0)
+        return
+    if how == "add" and out.dtype is torch.float32 and math.prod(x.shape[d] for d in axes) > LONG:
+        wide = body.new(out.shape, torch.float64)  # as PyTorch sums what is long
+        body.write(Frame(x.shape), under(wide, x.shape, axes), value, how)
+        small = Frame(out.shape)
+        body.write(small, out, small.load(wide))
         return
     body.write(Frame(x.shape), under(out, x.shape, axes), value, how)
 

@@ -139,6 +139,10 @@ class Pen:
 
         self._inside(write)
 
+    def close(self) -> None:
+        """Nothing more is written: what was listened to can go."""
+        self._recording = Recording()
+
     def _inside(self, write: Callable[[], None]) -> None:
         """Write into the update's items by way of the body."""
         kept, self._body.items = self._body.items, self.items

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradlearn.program.unfit import Unfit
@@ -48,6 +48,15 @@ class Op(NamedTuple):
     random: bool
     mutates: bool
     call: Any
+
+
+def operands(value: Any) -> list[Place]:
+    """Every place in a recorded argument."""
+    if isinstance(value, Place):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [p for v in value for p in operands(v)]
+    return [p for v in value.values() for p in operands(v)] if isinstance(value, dict) else []
 
 
 class Recording(TorchDispatchMode):
@@ -116,12 +125,13 @@ class Recording(TorchDispatchMode):
 
 
 @contextmanager
-def plain_kernels() -> Iterator[None]:
+def plain_kernels(model: nn.Module) -> Iterator[None]:
     """Inside, recurrent layers and attention are made of ordinary operations, not of one that nobody can look into."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     kept = torch._C._get_mkldnn_enabled()  # pyright: ignore[reportAttributeAccessIssue]
-    torch._C._set_mkldnn_enabled(False)  # pyright: ignore[reportAttributeAccessIssue]
+    if any(isinstance(m, nn.RNNBase) for m in model.modules()):
+        torch._C._set_mkldnn_enabled(False)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield

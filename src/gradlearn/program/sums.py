@@ -8,22 +8,13 @@ and writes its result anyway.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gradlearn.program.expression import kind_of
+from gradlearn.program.expression import KINDS, Access
 from gradlearn.program.frame import Body
 from gradlearn.program.loops import Product, Span, apart, conflict
-from gradlearn.program.recording import Op, Place
-
-
-def operands(value: Any) -> list[Place]:
-    """Every place in a recorded argument."""
-    if isinstance(value, Place):
-        return [value]
-    if isinstance(value, (tuple, list)):
-        return [p for v in value for p in operands(v)]
-    return [p for v in value.values() for p in operands(v)] if isinstance(value, dict) else []
+from gradlearn.program.recording import Op, Place, operands
 
 
 class Sums:
@@ -33,11 +24,12 @@ class Sums:
         ops: the whole step.
         made: stores that it makes.
         wanted: stores that are read after it.
+        results: stores that are read after it, wherever they lie by then (`at`).
     """
 
-    def __init__(self, ops: Sequence[Op], made: set[int], wanted: set[int]) -> None:
+    def __init__(self, ops: Sequence[Op], made: set[int], wanted: set[int], results: Iterable[int] = ()) -> None:
         self.instead: dict[int, tuple[int, int]] = {}  # store -> (store it has become, first element there)
-        self._free = made - wanted
+        self._made, self._free = made - wanted, made - wanted - set(results)
         self._reads: dict[int, list[tuple[int, Place]]] = {}
         for i, op in enumerate(ops):
             for place in [*operands(op.args), *operands(op.kwargs)]:
@@ -65,7 +57,7 @@ class Sums:
         return self._gather(body, op, index, x, c) or (not op.mutates and self._gather(body, op, index, c, x))
 
     def _gather(self, body: Body, op: Op, index: int, x: Place, c: Place) -> bool:
-        out, kind = op.outs[0], kind_of(x.dtype)
+        out, kind = op.outs[0], KINDS.get(x.dtype)
         if x.store == c.store or not {x.store, c.store} <= self._free or len(self._reads.get(c.store, ())) != 1:
             return False
         at = next((i for i in range(len(body.items) - 1, -1, -1) if _writes(body.items[i], self.at(c).store)), -1)
@@ -83,18 +75,22 @@ class Sums:
         inputs = Product(product.kind, product.size, product.a, product.b, product.out)
         if any(conflict(inputs, item) for item in body.items[at + 1 :]):
             return False
-        if out.store != x.store:
-            here = self.at(x)
-            self.instead[out.store] = (here.store, here.offset)
         here = self.at(x)
-        del body.items[at]
         target = product.out._replace(store=here.store, offset=here.offset, strides=(*x.strides, 0))
+        own = Span(target, (*x.shape, 1), True, False)
+        if any(s.access.store == here.store and not apart(s, own) for s in product.spans()[:2]):
+            return False  # the library reads its factors while it writes
+        if not any(_writes(item, here.store) for item in body.items):
+            return False  # a constant, or what nobody has made yet
+        if out.store != x.store:
+            self.instead[out.store] = (here.store, here.offset)
+        del body.items[at]
         body.items.append(Product(product.kind, product.size, product.a, product.b, target, 1, True))
         return True
 
     def _over(self, out: Place, x: Place, index: int, body: Body) -> bool:
         """Whether `out` may lie where x is: a store of its own, of the same order, and nobody reads x again."""
-        if out.store not in self._free or out.offset or out.strides != x.strides:
+        if out.store not in self._made or out.offset or out.strides != x.strides:
             return False
         if body.sizes[out.store] != x.shape[0] * x.strides[0] * x.dtype.itemsize:
             return False
@@ -103,8 +99,6 @@ class Sums:
 
 
 def _span(p: Place) -> Span:
-    from gradlearn.program.expression import Access
-
     return Span(Access(p.store, "f32", p.offset, p.strides), p.shape, True, False)
 
 
