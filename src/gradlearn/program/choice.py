@@ -12,21 +12,24 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
+import torch
+
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.program.unfit import Unfit
 
 if TYPE_CHECKING:
     from gradlearn.loop import Descent
     from gradlearn.plan import Plan
-    from gradlearn.program.compiled import Program
+    from gradlearn.program.compiled import Program, Sound
 
 WORDS = ("auto", "on", "off")
 SHORT = 200  # steps below which nothing is tried
 CALL, LOOP = 4e-6, 2e-4  # seconds of an eager operation, and of what is around the operations of a step
 INLINE, CALLED = 7e-7, 1e-5  # seconds of an operation in a program, and of one that it leaves to PyTorch
-PEAK = 5e10  # floating-point operations a second of products and convolutions
-STREAM = 1.2e10  # bytes a second of all else, from caches and memory
-LARGE = 1e6  # bytes of an operation from which PyTorch shares it among threads
+PEAK = 7e10  # floating-point operations a second of products and convolutions
+NEAR, FAR = 5e10, 1.2e10  # bytes a second of all else, from caches and from memory
+RECURRENT = 1.3  # how much longer a recurrent layer of the library takes than its products
+LARGE = 1e6  # bytes of an operation from which it goes to memory, and PyTorch shares it among threads
 BEGIN, EACH = 0.3, 1.2e-3  # seconds that compiling takes, and for each operation
 
 
@@ -84,23 +87,27 @@ def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | 
     start = time.perf_counter()
     if wish == "auto":
         heard = compiled.heard_once(d)
-        cost = BEGIN + EACH * heard.operations
-        eager = LOOP + CALL * heard.operations + heard.bytes / STREAM
-        many = steps or int(seconds / eager)
-        if many * (eager - INLINE * heard.operations - 0.5 * heard.bytes / STREAM) < cost:
+        eager, ours = forecast(heard)
+        many, cost = steps or int(seconds / eager), BEGIN + EACH * heard.parts
+        if ours > 0.9 * eager:
+            what = f"{heard.flop / 1e6:,.0f} MFLOP a step"
+            return None, f"its time is spent in products, convolutions and memory ({what}), not between operations"
+        if many * (eager - ours) < 1.5 * cost:
             return None, f"{many:,} steps of {heard.operations:,} operations: compiling would take longer than it saves"
     with compiled.training(d.theta.model):
         program = compiled.Program(d)
-        work = program.work() / PEAK
-        eager = LOOP + CALL * program.operations + program.eager_traffic() / STREAM + work
-        ours = INLINE * program.operations + CALLED * program.calls + program.traffic() / STREAM + work
-        if wish == "auto" and ours > 0.85 * eager:
-            return (
-                None,
-                f"its time is spent in products and convolutions ({program.work() / 1e6:,.0f} MFLOP a step), not between them",
-            )
         program.check(d)
     took = time.perf_counter() - start
     calls = f" and {program.calls} calls" if program.calls else ""
     how = f"{program.operations:,} operations became {program.loops} loops, {program.products} products{calls} in {took:.1f} s"
     return program, how
+
+
+def forecast(heard: Sound) -> tuple[float, float]:
+    """Seconds of an eager step, and of a program's, from what one step is made of."""
+    large = heard.bytes > LARGE * heard.operations
+    threads = torch.get_num_threads() if large else 1  # of PyTorch; a program's loops have one
+    stream, work = FAR if large else NEAR, heard.flop / PEAK
+    layers = RECURRENT if heard.parts > heard.operations else 1.0
+    eager = LOOP + CALL * heard.operations + (heard.bytes / stream + work * layers) / threads
+    return eager, INLINE * heard.parts + CALLED * heard.calls + 0.5 * heard.bytes / stream + work

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.adapt import Examples, leaves
@@ -80,8 +80,7 @@ class Program:
         self.loops = sum(isinstance(item, Loop) for item in parts.body)
         self.products = sum(isinstance(item, Product) for item in parts.body)
         self.calls = sum(isinstance(item, Call) for item in parts.body)
-        self._work = sum(map(_flop, parts.body))
-        self._eager_traffic = heard.bytes()
+        self._work = sum(map(gradient.flop, heard.recording.ops))
         self._traffic = float(sum(_moved(item) for item in (*parts.body, *parts.update)))
         layout = Layout()
         items = [*parts.body, *parts.clip, *parts.update, *parts.average]
@@ -229,12 +228,8 @@ class Program:
     # ------------------------------------------------------------------------------------------------------ trying
 
     def work(self) -> float:
-        """Floating-point operations of a step's matrix products."""
+        """Floating-point operations of a step's products and convolutions."""
         return self._work
-
-    def eager_traffic(self) -> float:
-        """Bytes that PyTorch's operations read and write, one by one."""
-        return self._eager_traffic
 
     def traffic(self) -> float:
         """Bytes that a step's loops and products must read and write at least: each place once for each that touches it."""
@@ -506,17 +501,6 @@ def several(batches: Any, times: list[Now]) -> Tensor:
     return torch.cat(rows) if len(rows) > 1 else rows[0].contiguous()
 
 
-def _flop(item: Item) -> float:
-    """Floating-point operations of a product or a convolution."""
-    if isinstance(item, Product):
-        return 2.0 * item.batch * math.prod(item.size)
-    if not isinstance(item, Call) or not item.name.startswith("convolution"):
-        return 0.0
-    back = item.name.startswith("convolution_backward")
-    out, weight = (item.args[0], item.args[2]) if back else (item.places[0], item.args[1])
-    return (4.0 if back else 2.0) * math.prod(out.shape) * math.prod(weight.shape[1:])
-
-
 def _moved(item: Item) -> int:
     """Bytes of the places that an item touches, each once."""
     places = {
@@ -583,6 +567,9 @@ class Sound(NamedTuple):
 
     operations: int
     bytes: float  # that they read and write
+    parts: int  # operations that a program has to be made of: more, where some are layers of many steps
+    flop: float  # of products and convolutions
+    calls: int  # operations that a program leaves to PyTorch: convolutions
 
 
 def heard_once(d: Descent) -> Sound:
@@ -591,8 +578,13 @@ def heard_once(d: Descent) -> Sound:
     if not isinstance(batch, Batch):
         raise Unfit("passes its batch in parts")
     with training(d.theta.model):
-        heard = gradient.hear(d.objective, d.theta, batch)
-        return Sound(len(heard.recording.ops), heard.bytes())
+        heard = gradient.hear(d.objective, d.theta, batch, as_is=True)
+        plain = heard
+        if any(isinstance(m, nn.RNNBase) for m in d.theta.model.modules()):
+            plain = gradient.hear(d.objective, d.theta, batch)
+        ops = plain.recording.ops
+        calls = sum(op.name.startswith("convolution") for op in ops)
+        return Sound(len(heard.recording.ops), heard.bytes(), len(ops), sum(map(gradient.flop, ops)), calls)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from gradlearn.theta import Theta
 
 _KNOWN = (pooling,)  # what is imported registers its meanings
 _engine = torch.autograd.Variable._execution_engine
+POOLED = 120  # bytes that could be moved in the time that PyTorch's pooling takes for one result
 MOST = 20_000  # operations of a step that are still worth a program
 
 
@@ -61,11 +63,16 @@ class Heard:
             read, made = [*operands(op.args), *operands(op.kwargs)], operands(op.outs)
             if op.mutates or not {p.store for p in made} <= {p.store for p in read}:
                 moved += sum(math.prod(p.shape) * p.dtype.itemsize for p in (*read, *made))
+            if "pool" in op.name and "backward" not in op.name:
+                moved += POOLED * math.prod(made[0].shape)
         return moved
 
 
-def hear(objective: Objective, theta: Theta, batch: Batch) -> Heard:
-    """Listen to one forward and backward pass; theta, buffers, gradients and random state are as found."""
+def hear(objective: Objective, theta: Theta, batch: Batch, as_is: bool = False) -> Heard:
+    """Listen to one forward and backward pass; theta, buffers, gradients and random state are as found.
+
+    `as_is`: with the kernels that an eager step takes, also those that nobody can look into.
+    """
     theta.bind()
     buffers = list(theta.model.buffers())
     kept = [b.clone() for b in buffers]
@@ -75,7 +82,7 @@ def hear(objective: Objective, theta: Theta, batch: Batch) -> Heard:
     batch = Batch(_own(batch.x), _own(batch.y), _own(batch.index), batch.draw)
     found = [recording.place(t) for t in (*leaves(batch.x), *leaves(batch.y), batch.index)]
     try:
-        with chance.preserved(), plain_kernels(theta.model):
+        with chance.preserved(), nullcontext() if as_is else plain_kernels(theta.model):
             chance.reseed(batch.draw)
             with recording:
                 losses = objective(batch)
@@ -106,6 +113,17 @@ def _own(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _own(v) for k, v in value.items()}
     return type(value)(_own(v) for v in value) if isinstance(value, (tuple, list)) else value
+
+
+def flop(op: Op) -> float:
+    """Floating-point operations of a product or a convolution; 0 of all else."""
+    base = op.name.partition(".")[0]
+    if base in ("mm", "bmm", "addmm", "baddbmm", "mv", "addmv"):
+        left = op.args[1 if base.startswith(("add", "badd")) else 0]
+        return 2.0 * math.prod(op.outs[0].shape) * left.shape[-1]
+    if base == "convolution":
+        return 2.0 * math.prod(op.outs[0].shape) * math.prod(op.args[1].shape[1:])
+    return 4.0 * math.prod(op.args[0].shape) * math.prod(op.args[2].shape[1:]) if base == "convolution_backward" else 0.0
 
 
 def attributes(model: nn.Module) -> list[Any]:

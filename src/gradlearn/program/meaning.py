@@ -398,7 +398,7 @@ MEANINGS["std"] = MEANINGS["std_mean"] = lambda *args, **kwargs: _var(*args, **k
 
 @means("_softmax", "_log_softmax", "_safe_softmax")
 def _softmax(body: Body, outs: Sequence[Place], x: Place, dim: int, *_: Any, log: bool = False, safe: bool = False) -> None:
-    out, axes, frame = outs[0], [dim % max(len(x.shape), 1)], Frame(x.shape)
+    out, axes, frame = outs[0], axes_of(dim, len(x.shape)), Frame(x.shape)
     short = [1 if d in axes else n for d, n in enumerate(x.shape)]
     top, total = body.new(short, x.dtype), body.new(short, x.dtype)
     fold(body, top, x, axes, frame.load(x), "maximum")
@@ -422,7 +422,7 @@ MEANINGS["_safe_softmax"] = lambda *args, **_: _softmax(*args, safe=True)  # not
 
 @means("_softmax_backward_data", "_log_softmax_backward_data")
 def _softmax_backward(body: Body, outs: Sequence[Place], g: Place, y: Place, dim: int, _: Any, log: bool = False) -> None:
-    axes, frame = [dim % max(len(y.shape), 1)], Frame(y.shape)
+    axes, frame = axes_of(dim, len(y.shape)), Frame(y.shape)
     total = body.new([1 if d in axes else n for d, n in enumerate(y.shape)], y.dtype)
     if log:
         fold(body, total, y, axes, frame.load(g))
@@ -576,11 +576,23 @@ def _index_select(body: Body, outs: Sequence[Place], x: Place, dim: int, index: 
         strides=tuple(0 if d == dim else s for d, s in enumerate(x.strides)),
     )
     access = frame.access(rest, kind_of(x.dtype))._replace(steps=(x.strides[dim],))
-    along = index._replace(
-        shape=(index.shape[0] if index.shape else 1, *(1,) * (len(x.shape) - 1 - dim)),
-        strides=((index.strides or (0,))[0], *(0,) * (len(x.shape) - 1 - dim)),
-    )
-    body.write(frame, outs[0], picked(access, [frame.load(along)], [x.shape[dim]]))
+    body.write(frame, outs[0], picked(access, [frame.load(_line(index, len(x.shape) - 1 - dim))], [x.shape[dim]]))
+
+
+def _line(index: Place, behind: int) -> Place:
+    """A list of indices, seen along the dimension that has so many others behind it."""
+    shape, strides = index.shape or (1,), index.strides or (0,)
+    return index._replace(shape=(*shape, *(1,) * behind), strides=(*strides, *(0,) * behind))
+
+
+@means("index_add")
+def _index_add(body: Body, outs: Sequence[Place], x: Place, dim: int, index: Place, source: Place, alpha: float = 1) -> None:
+    out, frame, dim = outs[0], Frame(source.shape), dim % len(x.shape)
+    if x.store != out.store:
+        body.write(Frame(out.shape), out, Frame(out.shape).load(x))
+    value = frame.load(source, kind_of(out.dtype))
+    row = frame.load(_line(index, len(x.shape) - 1 - dim))
+    put(body, frame, _along(frame, out, dim), [row], [out.shape[dim]], value if alpha == 1 else value * alpha, "add")
 
 
 def _along(frame: Frame, x: Place, dim: int) -> Access:

@@ -1,0 +1,117 @@
+"""Claim: a fit that decides by itself whether to compile is never slower than an eager one, and 1.8 times faster over a minute.
+
+Whole fits, set-up and compiling included, of the applications of `applications.py` and an MLP 32-64-64-10, for as many steps as take
+an eager fit 3, 10 and 60 seconds. `eager` is `compile="off"`; `auto` decides; `cold` finds no machine code on disk, `warm` that of
+the fit before. Every fit is a process of its own, one thread, one core; they are called in turn; the time is that of `fit`, from its
+call to its return. AdamW, no validation data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import measure
+from measure import Row
+
+SECONDS = {3: 3, 10: 3, 60: 1}  # of an eager fit -> rounds
+NAMES = ("MLP", "GRU", "PPO update", "circuit", "physics", "LSTM", "CNN")
+
+
+def fit(name: str, steps: int, compiled: str) -> dict[str, Any]:
+    """In a child: one fit, timed."""
+    import torch
+    from application_models import applications
+    from torch import nn
+
+    import gradlearn
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if name == "MLP":
+        g = torch.Generator().manual_seed(0)
+        x, y = torch.randn(20_480, 32, generator=g), torch.randint(10, (20_480,), generator=g)
+        layers = [nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)]
+        model, data, loss, batch = nn.Sequential(*layers), (x, y), "cross_entropy", 32
+    else:
+        app = applications()[name]
+        model, data, loss, batch = app.make(), (app.x, app.y), app.loss, app.batch
+    start = time.perf_counter()
+    run = gradlearn.fit(model, data, loss, valid=None, steps=steps, batch=batch, update="adamw", lr=1e-3, compile=compiled)
+    chosen = run.settings["choice"]["compile"]
+    return {"seconds": time.perf_counter() - start, "compile": chosen["value"], "why": chosen["why"]}
+
+
+def child(name: str, steps: int, compiled: str, cache: Path) -> dict[str, Any]:
+    """One fit in a process of its own."""
+    command = [sys.executable, __file__, "--child", name, str(steps), compiled]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"XDG_CACHE_HOME": str(cache)})
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def pace(name: str, cache: Path) -> float:
+    """Seconds of an eager step."""
+    short, long = (child(name, steps, "off", cache)["seconds"] for steps in (20, 220))
+    return max((long - short) / 200, 1e-5)
+
+
+def rows_of(name: str, wanted: dict[int, int]) -> list[Row]:
+    """The readings of one model."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        step = pace(name, Path(scratch) / "none")
+        for seconds, rounds in wanted.items():
+            steps = max(int(seconds / step), 10)
+            found: dict[str, list[float]] = {"eager": [], "cold": [], "warm": []}
+            for k in range(rounds):
+                cache = Path(scratch) / f"{seconds}-{k}"
+                for how in ("eager", "cold", "warm") if k % 2 == 0 else ("cold", "warm", "eager"):
+                    answer = child(name, steps, "off" if how == "eager" else "auto", cache)
+                    found[how].append(answer["seconds"])
+                    decided = answer if how != "eager" else None
+                    if decided is not None:
+                        chosen, why = decided["compile"], decided["why"]
+            cold, warm = (statistics.median(a / b for a, b in zip(found[h], found["eager"], strict=True)) for h in ("cold", "warm"))
+            row: Row = {"model": name, "for": seconds, "steps": steps, "compile": chosen}
+            row |= {k: statistics.median(v) for k, v in found.items()} | {"cold/eager": cold, "warm/eager": warm, "why": why}
+            rows.append(row)
+            print(
+                f"  {name} {seconds} s, {steps} steps: {chosen}; eager {row['eager']:.2f} s, cold {cold:.2f}, warm {warm:.2f}",
+                flush=True,
+            )
+    return rows
+
+
+def main() -> int:
+    if "--child" in sys.argv:
+        name, steps, compiled = sys.argv[2:5]
+        print(json.dumps(fit(name, int(steps), compiled)))
+        return 0
+    parser = measure.options(__doc__)
+    parser.add_argument("--only", action="append", choices=NAMES)
+    arguments = parser.parse_args()
+    wanted = {3: 1} if arguments.quick else SECONDS
+    rows = [row for name in arguments.only or NAMES for row in rows_of(name, wanted)]
+    worst = max(rows, key=lambda row: row["cold/eager"])
+    bars = [measure.bar(f"slowest against eager, cold: {worst['model']}, {worst['for']} s", worst["cold/eager"], 1.05)]
+    for row in rows:
+        if row["model"] == "MLP" and row["for"] == max(wanted):
+            bars.append(measure.bar(f"MLP, {row['for']} s: eager / warm", 1.0 / row["warm/eager"], 1.8, below=False))
+    measure.table([{k: v for k, v in row.items() if k != "why"} for row in rows], "seconds of whole fits")
+    measure.table(bars)
+    payload = {"claim": measure.first_line(__doc__), "bars": bars, "rows": rows}
+    measure.write("fit_total", payload, arguments.quick or bool(arguments.only))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
