@@ -246,6 +246,7 @@ def _seed(user: Mapping[str, Any], resume: str | Path | None) -> int:
 
 
 def task_of(model: nn.Module, data: Any, loss: Any, valid: Any, user: dict[str, Any], weight: Any, seed: int) -> Supervised:
+    """The task of a module: its data split, its loss tried on two examples. Raises InputTrouble."""
     if not isinstance(model, nn.Module):
         raise InputTrouble(f"fit: expected an nn.Module, got {type(model).__name__}")
     if isinstance(model, torch.jit.ScriptModule):
@@ -352,6 +353,7 @@ def _described(task: Supervised, plan: Plan) -> dict[str, Any]:
 
 
 def result_of(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, record: Record | None) -> Run:
+    """What came of a descent that is over."""
     h = d.history
     series: dict[str, list[float]] = {"loss": h.loss, "grad_norm": h.norm}
     last = None

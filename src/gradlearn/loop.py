@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -202,7 +203,8 @@ def train(
                 _count(d, step)
                 if record is not None:
                     record.step(step)
-                acted = _watch(d, step, record, None if k + 1 == len(steps) or back is None else lambda k=k: back(k + 1))
+                settle = partial(back, k + 1) if back is not None and k + 1 < len(steps) else None
+                acted = _watch(d, step, record, settle)
                 d.seconds = spent + time.perf_counter() - start
                 last = acted or k + 1 == len(steps)
                 if last:
@@ -224,7 +226,7 @@ def train(
 
 
 def advance(d: Descent, ahead: bool) -> tuple[list[Step], Callable[[int], None] | None]:
-    """The next step of the equation, a snapshot before it where one is due; or the next few, and how to take back all but so many."""
+    """The next step of the equation, a snapshot before it where one is due; or the next few, and what takes back all but some."""
     begin = time.perf_counter()
     if not d.ring or (d.t % d.cadence.snapshot == 0 and d.ring[-1].t != d.t):
         d.remember()

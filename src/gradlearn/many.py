@@ -2,10 +2,11 @@
 
     runs = gradlearn.fit_many(make, (x, y), "cross_entropy", runs=64)
 
-Each run is bit for bit the one that `fit` would have made: `torch.manual_seed(seed); fit(make(), data, loss, seed=seed, ...)`. What a
-run of a small model costs is planning, recording, compiling and calling, and that is done once; the program then takes the steps
+Each run is bit for bit the one that `fit` would have made: `torch.manual_seed(seed); fit(make(), data, loss, seed=seed, ...)`. What
+a run of a small model costs is planning, recording, compiling and calling, and that is done once; the program then takes the steps
 of one run after the other, on its weights, its order of the data and its numbers. (One program for many models at once, a batched
-product for every product, is no faster on a processor: the products are the work that is left, and smaller caches hold one model.)
+product for every product, is no faster on a processor: products are the work that is left, and the cache holds one model.)
+
 Use it for seeds, for a rate or decay to compare, for ensembles. Runs of other shapes, or with a run folder each, are calls of `fit`.
 """
 
@@ -71,7 +72,7 @@ def fit_many(
     shared: dict[str, _Shared | None] = {}
     try:
         for one in each:
-            given = {"seed": 0} | settings | one
+            given: dict[str, Any] = {"seed": 0} | settings | one
             key = repr(sorted((k, repr(v)) for k, v in given.items() if k not in ALIKE))
             model = _made(make, given["seed"])
             if key not in shared:

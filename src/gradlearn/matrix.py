@@ -234,9 +234,9 @@ def write_adamw(
     update: Any,
     index: int,
     params: Sequence[Tensor],
-    decay: Callable[[dict[str, Any]], float] = itemgetter("weight_decay"),
+    decay: Callable[[dict[str, Any], float], float] | None = None,
 ) -> None:
-    """A step of AdamW for some parameters of a group of an update, with the pen of a program; they have taken equally many steps."""
+    """A step of AdamW for some parameters of a group, with the pen of a program; they have taken equally many steps."""
     if not params:
         return
 

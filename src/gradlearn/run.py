@@ -183,7 +183,7 @@ def measure(d: Descent, seconds: float) -> float:
 
     At least three steps are taken, the first does not count.
     """
-    end, t, seen, average = d.controls.end, d.t, d.seen, d.average
+    end, t, seen = d.controls.end, d.t, d.seen
     d.remember()
     d.controls.end = 1 << 40
     times: list[float] = []

@@ -57,8 +57,9 @@ def choose_program(d: Descent, plan: Plan, steps: int, seconds: float = 0.0) -> 
         return
     try:
         d.program, why = _made(d, wish, steps, seconds)
-    except Unfit as reason:
-        d.program, why = None, f"the model {reason}"
+    except (Unfit, RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as reason:
+        d.program = None  # whatever stands in the way of a program, the run goes on without
+        why = f"the model {reason}" if isinstance(reason, Unfit) else f"no program came of it ({type(reason).__name__}: {reason})"
         if wish == "on":
             warnings.warn(f"--compile on: {why}; it is trained step by step", RuntimeWarning, stacklevel=5)
             plan.choose("compiled", False, why, "data")

@@ -76,7 +76,7 @@ class Program:
         self._table: dict[int, tuple[Address, int]] = {}
         self._dynamic: dict[int, Tensor] = {}  # what calls have made in this step
         self._batch: list[Tensor] = []
-        parts = self._write(d, heard, written, batch)
+        parts = self._write(d, heard, written)
         self.loops = sum(isinstance(item, Loop) for item in parts.body)
         self.products = sum(isinstance(item, Product) for item in parts.body)
         self.calls = sum(isinstance(item, Call) for item in parts.body)
@@ -128,61 +128,74 @@ class Program:
 
     # ------------------------------------------------------------------------------------------------------ writing
 
-    def _write(self, d: Descent, heard: gradient.Heard, written: gradient.Written, batch: Batch) -> Parts:
-        body, theta = written.body, d.theta
-        recorded, made = body.items, body.items[:]
-        body.items = recorded[:0]
-        self._rows = body.new((self.size,), torch.int64)
-        self._given = body.new((1 << 20,), torch.float64)
-        self._pen = Pen(body, heard.recording, lambda address: self._store(body, address), _blocks(theta, heard), self._given.store)
-        average: list[Item] = []
-        if self.whole:
-            try:
-                update_of(d).write(self._pen)
-                average = self._average(d, heard) if self.inside.averages and isinstance(d.average, Ema) else []
-            except Unfit:  # the gradient may be one all the same
-                self.inside = Inside(False, False, False)
-                self._pen = Pen(body, heard.recording, lambda address: self._store(body, address), {}, self._given.store)
-        for item in made:
-            for store in item.outs if isinstance(item, Call) else ():
-                self._dynamic[store] = torch.empty(0)
-                self._table[store] = (lambda store=store: self._dynamic[store].data_ptr(), 0)
+    def _write(self, d: Descent, heard: gradient.Heard, written: gradient.Written) -> Parts:
+        """All items: the batch before what was recorded, loss, norm, clipping, update and average behind it."""
+        body, recorded = written.body, written.body.items[:]
+        del body.items[:]
+        self._rows, self._given = body.new((self.size,), torch.int64), body.new((1 << 20,), torch.float64)
+        update, average, width = self._write_update(d, heard)
         self._table[self._rows.store] = (lambda: self._row_address, self.size * 8)
+        for store in (store for item in recorded if isinstance(item, Call) for store in item.outs):
+            self._dynamic[store] = torch.empty(0)
+            self._table[store] = (lambda store=store: self._dynamic[store].data_ptr(), 0)
         if self.inside.gathers:
             self._gather(d, body, heard.recording)
         else:
             for k, place in enumerate(self._leaf_places):
                 self._table[place.store] = (lambda k=k: self._leaves[k], 0)
-        for item in made:
-            body.items.append(item)
+        body.items += recorded
+        buffers = self._name_outside(d.theta, heard, written)
+        loss, square, scale = (body.new((), torch.float64) for _ in range(3))
+        self._sum_up(d.theta, heard, body, loss, square)
+        wanted = {grad for _, grad in heard.blocks} | {loss.store, square.store, heard.totals.store} | buffers
+        wanted |= {s for s in self._table if s not in written.fixed}
+        self._table[self._given.store] = (lambda: self._number_address, width * 8)
+        items, clip = live(body.items, wanted), self._clip(d.theta, heard, scale.store)
+        return Parts(items, loss.store, square.store, scale.store, clip, live(update, set(self._table)), average, width)
+
+    def _write_update(self, d: Descent, heard: gradient.Heard) -> tuple[list[Item], list[Item], int]:
+        """(items of the update, of the average, how many numbers a step is given); none where they are left to PyTorch."""
+        body, update = self._written.body, update_of(d)
+        pen = Pen(body, heard.recording, lambda address: self._store(body, address), _blocks(d.theta, heard), self._given.store)
+        average: list[Item] = []
+        if self.whole:
+            try:
+                update.write(pen)
+                average = self._average(d, heard) if isinstance(d.average, Ema) and self.inside.averages else []
+            except Unfit:  # the gradient may be one all the same
+                self.inside = Inside(False, False, False)
+        whole = self.whole
+        self._each, self._after = (pen.given, pen.after) if whole else ([], [])
+        return (pen.items, average, pen.width) if whole else ([], [], 2)
+
+    def _name_outside(self, theta: Any, heard: gradient.Heard, written: gradient.Written) -> set[int]:
+        """Where everything lies that the step does not make; returns the module's buffers among it."""
+        recording = heard.recording
         for block, (flat, grad) in zip(theta.blocks, heard.blocks, strict=True):
             self._table[flat] = (block.flat.untyped_storage().data_ptr, 0)
             self._table[grad] = (block.grad.untyped_storage().data_ptr, 0)
-        buffers = {heard.recording.place(t).store: t for t in theta.model.buffers()}
-        changed = gradient.changed(heard.recording.ops) - heard.recording.made - buffers.keys()
-        self._changing = [heard.recording.tensors[s] for s in sorted(changed)]
-        outside = buffers | {s: t for s, t in enumerate(heard.recording.tensors) if s not in heard.recording.made} | written.fixed
+        buffers = {recording.place(t).store: t for t in theta.model.buffers()}
+        changed = gradient.changed(recording.ops) - recording.made - buffers.keys()
+        self._changing = [recording.tensors[s] for s in sorted(changed)]
+        outside = buffers | {s: t for s, t in enumerate(recording.tensors) if s not in recording.made} | written.fixed
         brought = {p.store for p in self._leaf_places} if self.inside.gathers else set()
         for store, t in outside.items():
             if store not in brought:
                 self._table.setdefault(store, (t.untyped_storage().data_ptr, 0))
         for k, (place, *_) in enumerate(written.draws):
-            self._table[place.store] = (lambda k=k: self._drawn[k].data_ptr(), body.sizes[place.store])
-        loss, square, scale = (body.new((), torch.float64) for _ in range(3))
+            self._table[place.store] = (lambda k=k: self._drawn[k].data_ptr(), written.body.sizes[place.store])
+        return set(buffers)
+
+    @staticmethod
+    def _sum_up(theta: Any, heard: gradient.Heard, body: Body, loss: Place, square: Place) -> None:
+        """The loss in float64, and the squared norm of the gradient."""
         none = Frame(())
         body.write(none, loss, to(none.load(heard.loss), "f64"))
         for i, (block, (_, grad)) in enumerate(zip(theta.blocks, heard.blocks, strict=True)):
             frame = Frame((len(block.grad),))
-            g = to(load(Access(grad, kind_of(block.grad.dtype), block.grad.storage_offset(), (1,) * len(frame.dims))), "f64")
+            access = Access(grad, kind_of(block.grad.dtype), int(block.grad.storage_offset()), (1,) * len(frame.dims))
+            g = to(load(access), "f64")
             body.write(frame, square._replace(shape=(1,), strides=(0,)), g * g, "add", i == 0)
-        wanted = {grad for _, grad in heard.blocks} | {loss.store, square.store, heard.totals.store} | set(buffers)
-        wanted |= {s for s in self._table if s not in written.fixed}
-        items = live(body.items, wanted)
-        clip = self._clip(theta, heard, scale.store)
-        update, width = live(self._pen.items, set(self._table)), self._pen.width
-        self._pen.close()
-        self._table[self._given.store] = (lambda: self._number_address, width * 8)
-        return Parts(items, loss.store, square.store, scale.store, clip, update, average, width)
 
     def _gather(self, d: Descent, body: Body, recording: Recording) -> None:
         """The batch: rows of tensors in memory, brought into the program's own."""
@@ -205,7 +218,7 @@ class Program:
         items: list[Item] = []
         for block, (_, grad) in zip(theta.blocks, heard.blocks, strict=True):
             dims = (len(block.grad),)
-            access = Access(grad, kind_of(block.grad.dtype), block.grad.storage_offset(), (1,))
+            access = Access(grad, kind_of(block.grad.dtype), int(block.grad.storage_offset()), (1,))
             by = to(load(Access(scale, "f64", 0, (0,))), access.kind)
             items.append(Loop(dims, [Store(access, load(access) * by)]))
         return items
@@ -219,7 +232,7 @@ class Program:
             if not source.is_contiguous() or not mean.is_contiguous():
                 raise Unfit("has a buffer with gaps")
             kind = kind_of(source.dtype)
-            own = Access(heard.recording.place(source).store, kind, source.storage_offset(), (1,))
+            own = Access(heard.recording.place(source).store, kind, int(source.storage_offset()), (1,))
             kept = Access(self._store(body, mean.data_ptr), kind, 0, (1,))
             weight = to(load(Access(self._given.store, "f64", 1, (0,))), kind)
             add(items, Loop((source.numel(),), [Store(kept, load(kept) + (load(own) - load(kept)) * weight)]))
@@ -381,9 +394,9 @@ class Program:
             Step(now.t, loss, norm, base * by, n, (now.seen + n) / examples, True, seconds)
             for now, (loss, norm), by in zip(times, out, shares, strict=False)
         ]
+        last, numbers = index[(len(out) - 1) * n : len(out) * n], getattr(d.data, "numbers", None)
+        bad = last if numbers is None else numbers[last]
         if count == 1 or blocked:
-            last, numbers = index[(len(out) - 1) * n : len(out) * n], getattr(d.data, "numbers", None)
-            bad = last if numbers is None else numbers[last]
             steps[-1] = steps[-1]._replace(index=bad, applied=not blocked)
         if blocked:
             steps[-1] = steps[-1]._replace(index=bad if steps[-1].loss - steps[-1].loss == 0.0 else self._suspects(bad))
@@ -394,7 +407,7 @@ class Program:
         table[:, 0] = d.controls.clip
         if self.inside.averages and isinstance(d.average, Ema):
             table[:, 1] = [d.average.weight(k + 1) for k in range(len(shares))]
-        for given in self._pen.given:
+        for given in self._each:
             group, first, give = given.group(), given.so_far() + 1, given.give
             base = group["initial_lr"]
             table[:, given.first : given.first + given.many] = [give(group, first + k, base * by) for k, by in enumerate(shares)]
@@ -402,7 +415,7 @@ class Program:
 
     def _moved_on(self, d: Descent, shares: list[float], done: int) -> None:
         set_rates(d.update, shares[min(done, len(shares) - 1)])
-        for after in self._pen.after:
+        for after in self._after:
             after(done)
         if isinstance(d.average, Ema):
             d.average.steps += done
@@ -532,7 +545,7 @@ def _row_of(frame: Frame, store: int, source: Tensor, rows: Place) -> Any:
     index: Expr = frame.load(along)
     scale = 2 if source.dtype in PARTS else 1
     kind = kind_of(PARTS.get(source.dtype, source.dtype))
-    place = Place(store, source.dtype, source.storage_offset(), shape, (0, *source.stride()[1:]))
+    place = Place(store, source.dtype, int(source.storage_offset()), shape, (0, *source.stride()[1:]))
     parts = [
         load(frame.access(place, kind, fixed, scale)._replace(steps=(source.stride(0) * scale,)), [index]) for fixed in range(scale)
     ]

@@ -252,7 +252,7 @@ def _hand_over(heard: Heard, theta: Theta, written: Written) -> None:
         if place is None:
             continue
         store = blocks[id(theta._block(m))]
-        target = Place(store, m.grad.dtype, m.grad.storage_offset(), tuple(m.grad.shape), m.grad.stride())
+        target = Place(store, m.grad.dtype, int(m.grad.storage_offset()), tuple(m.grad.shape), m.grad.stride())
         called = place.store in made_elsewhere
         whole = not called and place.offset == 0 and body.sizes.get(place.store) == m.grad.numel() * m.grad.element_size()
         if whole and place.strides == target.strides and place.store not in taken and place.store in heard.recording.made:

@@ -82,7 +82,10 @@ def compiled(text: str, names: Sequence[str] = ("run",)) -> list[Callable[..., i
 
 def _made(llvm: Any, key: str, text: str) -> bytes:
     """Machine code of a text, and kept."""
-    module = llvm.parse_assembly(text)
+    try:
+        module = llvm.parse_assembly(text)
+    except RuntimeError as error:
+        raise Unfit(f"makes a program that LLVM does not take ({' '.join(str(error).split())[:80]})") from error
     _optimise(llvm, module)
     code = _target().emit_object(module)
     _write(key, code)

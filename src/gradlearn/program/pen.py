@@ -3,8 +3,8 @@
     given = pen.numbers(group, give, so_far)                  numbers that every step is given, from rate and count
     pen.walk(formula, p, [state, ...], given)                 p, states <- formula(p, states..., g, numbers...)
 
-An update that can be written has `writable()` and `write(pen)`; `gradlearn.optimizer` and `update/muon.py` have examples. Groups and
-state are asked for anew in every call, by a function: an update whose state is loaded has others from then on.
+An update that can be written has `writable()` and `write(pen)`; `gradlearn.optimizer` and `update/muon.py` have examples. Groups
+and state are asked for anew in every call, by a function: an update whose state is loaded has others from then on.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Pen:
     def vector(self, p: Tensor) -> tuple[Place, Place]:
         """A parameter and its gradient, flat."""
         flat, grad = self._blocks[p.untyped_storage().data_ptr()]
-        place = Place(flat, p.dtype, p.storage_offset(), (p.numel(),), (1,))
+        place = Place(flat, p.dtype, int(p.storage_offset()), (p.numel(),), (1,))
         return place, place._replace(store=grad)
 
     def tensor(self, state: Callable[[], Tensor], shape: Sequence[int]) -> Place:
@@ -138,10 +138,6 @@ class Pen:
                 express(self._body, _moved(op, own.store, place))
 
         self._inside(write)
-
-    def close(self) -> None:
-        """Nothing more is written: what was listened to can go."""
-        self._recording = Recording()
 
     def _inside(self, write: Callable[[], None]) -> None:
         """Write into the update's items by way of the body."""

@@ -94,7 +94,7 @@ class Recording(TorchDispatchMode):
         return Place(
             self._stores[key],
             tensor.dtype,
-            tensor.storage_offset(),
+            int(tensor.storage_offset()),
             tuple(tensor.shape),
             tensor.stride(),
             tensor.is_conj(),
