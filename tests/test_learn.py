@@ -742,3 +742,25 @@ def test_a_resumed_run_keeps_its_seed_and_its_split_where_none_is_given(tmp_path
 def test_who_names_no_seed_has_not_set_one():
     choice = fit(net(), (X, Y), steps=1).settings["choice"]["seed"]
     assert (choice["value"], choice["by"]) == (0, "plan")
+
+
+class Slope(nn.Module):
+    """u'(x), by differentiation inside the forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.u = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(self.u(x).sum(), x, create_graph=True)[0]
+
+
+@pytest.mark.parametrize("compiled", ["on", "off"])
+def test_a_module_that_differentiates_inside_itself_is_trained_and_scored(compiled: str):
+    torch.manual_seed(0)
+    x = torch.rand(200, 1)
+    run = gradlearn.fit(Slope(), (x, torch.cos(x)), "mse", steps=300, batch=32, compile=compiled)
+    assert run.score is not None
+    assert run.score.value < 0.01
+    assert not run.predict(x[:3]).requires_grad

@@ -70,7 +70,7 @@ class Supervised:
         total = count = right = terms = 0.0
         for a in range(0, len(data), PART):
             batch = data(torch.arange(a, min(a + PART, len(data))), -1)
-            output = call(model, batch.x)
+            output = outputs(model, batch.x)
             losses = self.loss(output, batch.y)
             total += losses.total.double().sum().item()
             count += losses.count.double().sum().item()
@@ -154,17 +154,17 @@ def operations(task: Supervised, model: nn.Module) -> float:
     def note(module: nn.Module, _: Any, output: Any) -> None:
         nonlocal found
         weights = sum(p.numel() for p in module._parameters.values() if p is not None and p.ndim >= 2)
-        outputs = [t for t in leaves(output) if t.ndim]
-        if weights and outputs and not isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
-            channels = outputs[0].shape[1 if isinstance(module, _CONVOLUTIONS) and outputs[0].ndim > 1 else -1]
-            found += 2.0 * weights * outputs[0].numel() / max(channels, 1)
+        made = [t for t in leaves(output) if t.ndim]
+        if weights and made and not isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+            channels = made[0].shape[1 if isinstance(module, _CONVOLUTIONS) and made[0].ndim > 1 else -1]
+            found += 2.0 * weights * made[0].numel() / max(channels, 1)
 
     data = task.data("train")
     batch = data(torch.arange(min(2, len(data))), -1)
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
         with evaluating(model):
-            call(model, moved(batch.x, next((p.device for p in model.parameters()), torch.device("cpu"))))
+            outputs(model, moved(batch.x, next((p.device for p in model.parameters()), torch.device("cpu"))))
     finally:
         for hook in hooks:
             hook.remove()
@@ -205,6 +205,25 @@ def call(model: nn.Module, x: Any) -> Any:
     return model(x)
 
 
+def outputs(model: nn.Module, x: Any) -> Any:
+    """What a model gives where no gradients are wanted; one that differentiates inside itself is let do so."""
+    try:
+        return call(model, x)
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+    with torch.enable_grad():
+        return _detached(call(model, x))
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, dict):
+        return {k: _detached(v) for k, v in value.items()}
+    return type(value)(_detached(v) for v in value) if isinstance(value, (tuple, list)) else value
+
+
 def _hits(output: Tensor, target: Tensor, ignore: int | None) -> tuple[float, float]:
     """(right, counted) of classifications; what is ignored is not counted."""
     if output.ndim == 1 or (output.ndim == 2 and output.shape[1] == 1):
@@ -220,9 +239,9 @@ def predict(model: nn.Module, x: Any) -> Tensor:
     """Outputs of a module for x in evaluation mode, in batches of 1,024, on the module's device: (n, ...) on the CPU."""
     data = Examples(x, None)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    outputs = []
+    found = []
     with evaluating(model):
         for a in range(0, len(data), 1024):
             part = data(torch.arange(a, min(a + 1024, len(data))), -1).x
-            outputs.append(call(model, moved(part, device)).cpu())
-    return torch.cat(outputs)
+            found.append(outputs(model, moved(part, device)).cpu())
+    return torch.cat(found)
