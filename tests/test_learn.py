@@ -764,3 +764,14 @@ def test_a_module_that_differentiates_inside_itself_is_trained_and_scored(compil
     assert run.score is not None
     assert run.score.value < 0.01
     assert not run.predict(x[:3]).requires_grad
+
+
+def test_convolutions_are_laid_out_by_channels_while_they_train_and_as_they_were_afterwards():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.Flatten(), nn.Linear(48, 2))
+    before = [p.stride() for p in model.parameters()]
+    seen: list[Any] = []
+    x, y = torch.rand(60, 1, 8, 8), torch.arange(60) % 2
+    gradlearn.fit(model, (x, y), steps=2, show=lambda d, step: seen.append([model[k].weight.stride() for k in (0, 2)]))
+    assert seen[0] == [(9, 1, 3, 1), (36, 1, 12, 4)]
+    assert [p.stride() for p in model.parameters()] == before

@@ -47,6 +47,7 @@ class Theta:
         self._look_for_new()
         self._handed: list[tuple[nn.Parameter, Tensor]] = []  # what updates hold: see `groups`
         self.untouched: list[Member] = []
+        self.turned: set[int] = set()  # parameters (their `id`) that were laid out by channels for the training
 
     def __len__(self) -> int:
         """Number of parameters: entries of theta, without padding."""
@@ -224,7 +225,8 @@ class Theta:
     def release(self) -> None:
         """Give each parameter a storage of its own, so that saving or returning the model saves nothing but it."""
         for m in self.members:
-            m.param.data = m.view.clone(memory_format=torch.preserve_format)
+            order = torch.contiguous_format if id(m.param) in self.turned else torch.preserve_format
+            m.param.data = m.view.clone(memory_format=order)
             m.param.grad = None
 
 
