@@ -29,9 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 SMOKE = ROOT / "build" / "benchmarks"
 PEERS = ROOT / ".peers"
-OURS = ("gradlearn", "torch", "numpy", "safetensors", "pillow", "pyarrow")
+OURS = ("gradlearn", "torch", "numpy", "safetensors", "pillow", "pyarrow", "scikit-learn", "numba", "llvmlite")
 THEIRS = ("torch", "lightning", "skorch", "keras", "pytorch-optimizer", "schedulefree", "prodigyopt", "torch-optimi", "heavyball")
-THEIRS += ("scipy", "cma", "nevergrad")
+THEIRS += ("scipy", "cma", "nevergrad", "jax", "optax", "transformers", "accelerate")
 
 Row = dict[str, Any]
 
@@ -172,6 +172,36 @@ def command(*arguments: str, watch: bool = False, extra: Mapping[str, str] | Non
         err.seek(0)
         said = err.read().decode(errors="replace")[-2000:]
         return Finished(child.returncode, wall, _document(out.read().decode()), usage.ru_maxrss * 1024, seen[0], said)
+
+
+class Worker:
+    """A warm process that answers requests, one at a time: a JSON line each way."""
+
+    def __init__(self, python: str, script: str, name: str, extra: Mapping[str, str] | None = None) -> None:
+        self.script, self.name = script, name
+        self.process = subprocess.Popen(
+            [python, str(ROOT / "benchmarks" / script), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | dict(extra or {}),
+            text=True,
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """The answer to one request."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.script} {self.name} ended with {self.process.wait()}; run it by hand to see why")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Ends it by ending its stdin."""
+        self.process.communicate()
 
 
 def _document(text: str) -> dict[str, Any]:

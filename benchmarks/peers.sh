@@ -22,11 +22,13 @@ make() {
 }
 
 # check NAME CODE
-check() { KERAS_BACKEND=torch ".peers/$1/bin/python" -W ignore -c "$2"; }
+check() { KERAS_BACKEND=${KERAS_BACKEND:-torch} ".peers/$1/bin/python" -W ignore -c "$2"; }
 
 if [ "${1:-}" != --check ]; then
   # No torchvision: with it beside torch 2.13, `import lightning` fails (operator torchvision::nms does not exist).
   make torch torch==2.13.0 lightning==2.6.6 skorch==1.4.0 keras==3.15.1
+  make jax jax==0.10.2 optax==0.2.8 keras==3.15.1
+  make transformers torch==2.13.0 transformers==5.23.0 accelerate==1.15.0
   make updates torch==2.13.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 prodigyopt==1.1.2 torch-optimi==0.3.3 packaging==26.4
   make matrix torch==2.13.0 pytorch_optimizer==4.1.0 heavyball==3.2.1
   make optimise scipy==1.17.1 cma==4.5.0 nevergrad==1.0.12
@@ -35,6 +37,8 @@ check torch 'import torch; print("torch", torch.__version__)'
 check torch 'import lightning; print("lightning", lightning.__version__)'
 check torch 'import skorch; print("skorch", skorch.__version__)'
 check torch 'import keras; print("keras", keras.__version__, "on", keras.backend.backend())'
+KERAS_BACKEND=jax check jax 'import jax, optax, keras; print("jax", jax.__version__, "optax", optax.__version__, "keras on", keras.backend.backend())'
+check transformers 'from transformers import Trainer, __version__; print("transformers", __version__)'
 check matrix 'import heavyball, pytorch_optimizer; print("heavyball, pytorch_optimizer")'
 check updates 'import optimi, prodigyopt, pytorch_optimizer, schedulefree; print("pytorch_optimizer, schedulefree, prodigyopt, optimi")'
 check optimise 'import scipy, cma; print("scipy", scipy.__version__, "cma", cma.__version__)'

@@ -11,10 +11,7 @@ and last save included.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,35 +46,16 @@ class Plan(NamedTuple):
     quick: bool
 
 
-class Contender:
-    """A warm process that answers requests, one at a time."""
+class Contender(measure.Worker):
+    """A warm process of `contenders.py`."""
 
     def __init__(self, name: str, runs: Path) -> None:
-        self.name = name
         python = sys.executable if name in ("raw", "raw_read", "ours") else str(PEER_PYTHON)
-        self.process = subprocess.Popen(
-            [python, str(ROOT / "benchmarks" / "contenders.py"), name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"RUNS": str(runs)},
-            text=True,
-        )
+        super().__init__(python, "contenders.py", name, {"RUNS": str(runs)})
 
     def fit(self, problem: str, epochs: int, quick: bool) -> dict[str, Any]:
         """Seconds, steps and accuracy of one whole fit."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"problem": problem, "epochs": epochs, "quick": quick}) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"contenders.py {self.name} ended with {self.process.wait()}; run it by hand to see why")
-        return json.loads(line)
-
-    def close(self) -> None:
-        """Ends it by ending its stdin."""
-        self.process.communicate()
+        return self.ask(problem=problem, epochs=epochs, quick=quick)
 
 
 def rounds(pool: dict[str, Contender], plan: Plan) -> list[dict[str, Reading]]:

@@ -74,8 +74,10 @@ class Around(Kept):
                 inner.observe(estimate)  # pyright: ignore[reportAttributeAccessIssue]
 
     def writable(self) -> bool:
-        """Whether every update inside is."""
-        return all(isinstance(inner, Light) and inner.writable() for inner in self._inside.values())
+        """Whether every update inside is, and a step is theirs and nothing else."""
+        own = type(self)
+        plain = own.update is Around.update and own.observe is Around.observe
+        return plain and all(isinstance(inner, Light) and inner.writable() for inner in self._inside.values())
 
     def write(self, pen: Any) -> None:
         """A step of each update inside, with the pen of a program."""

@@ -7,7 +7,7 @@ a run of a small model costs is planning, recording, compiling and calling, and 
 of one run after the other, on its weights, its order of the data and its numbers. (One program for many models at once, a batched
 product for every product, is no faster on a processor: products are the work that is left, and the cache holds one model.)
 
-Use it for seeds, for a rate or decay to compare, for ensembles. Runs of other shapes, or with a run folder each, are calls of `fit`.
+Use it for seeds, for a rate or decay to compare, for ensembles. Runs of other shapes, or with run folders, are calls of `fit`.
 """
 
 from __future__ import annotations

@@ -80,11 +80,11 @@ def again(d: Descent, plan: Plan) -> None:
 
 
 def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | None, str]:
+    if wish == "auto" and not seconds and steps < SHORT:
+        return None, f"{steps} steps are too few to compile for"
     from gradlearn.program import compiled
 
     compiled.require(d)
-    if wish == "auto" and not seconds and steps < SHORT:
-        return None, f"{steps} steps are too few to compile for"
     start = time.perf_counter()
     if wish == "auto":
         heard = compiled.heard_once(d)

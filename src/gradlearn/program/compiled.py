@@ -297,7 +297,9 @@ class Program:
         return d.controls.batch in (0, self.size) and self._same(d.theta)
 
     def _same(self, theta: Any) -> bool:
-        return all(t._version == v for t, v in self._versions) and gradient.attributes(theta.model) == self._attributes
+        return all(t._version == v for t, v in self._versions) and gradient.unchanged(
+            self._attributes, gradient.attributes(theta.model)
+        )
 
     def estimate(self, theta: Any, batch: Batch) -> Estimate | None:
         """Loss and norm of one batch, the gradient in theta's vector; None where the batch is not of the recorded kind."""

@@ -96,11 +96,12 @@ def hear(objective: Objective, theta: Theta, batch: Batch, as_is: bool = False) 
                 grads = _engine.run_backward((total,), (seed,), False, False, params, allow_unreachable=True, accumulate_grad=False)
     finally:
         same = [b is c for b, c in zip(theta.model.buffers(), buffers, strict=False)]
+        recording.put_back()
         for b, value in zip(buffers, kept, strict=True):
             b.copy_(value)
     if len(same) != len(buffers) or not all(same):
         raise Unfit("puts a new tensor in the place of a buffer")
-    if attributes(theta.model) != before:
+    if not unchanged(before, attributes(theta.model)):
         raise Unfit("changes an attribute of its own in its forward pass")
     places = [None if g is None else recording.place(g.detach()) for g in grads]
     return Heard(recording, found, recording.place(loss.detach()), places, blocks, recording.place(total.detach()))
@@ -127,9 +128,17 @@ def flop(op: Op) -> float:
 
 
 def attributes(model: nn.Module) -> list[Any]:
-    """What a module keeps in plain Python, as far as it can be compared: a program has it frozen in."""
-    plain = (int, float, str, bool, type(None))
+    """What a module keeps in plain Python, as far as it can be compared, and tensors that it calls its own: all is frozen in."""
+    plain = (int, float, str, bool, type(None), Tensor)
     return [(k, v) for module in model.modules() for k, v in vars(module).items() if isinstance(v, plain)]
+
+
+def unchanged(before: list[Any], now: list[Any]) -> bool:
+    """Whether attributes are what they were: tensors the same objects, all else equal."""
+    if len(before) != len(now):
+        return False
+    pairs = zip(before, now, strict=True)
+    return all(k == n and (v is w if isinstance(v, Tensor) else type(v) is type(w) and v == w) for (k, v), (n, w) in pairs)
 
 
 def alike(a: Heard, b: Heard, theta: Theta) -> None:
@@ -183,9 +192,8 @@ def write_down(heard: Heard, theta: Theta) -> Written:
     for store in recording.made:
         body.sizes[store] = recording.tensors[store].untyped_storage().nbytes()
     written = Written(body, fixed, [])
-    drawn = {p.store for op in recording.ops if op.random for p in operands(op.outs)}
     results = {p.store for p in heard.grads if p is not None}
-    sums = Sums(recording.ops, recording.made - drawn, {heard.loss.store, heard.totals.store}, results)
+    sums = Sums(recording.ops, recording.made, {heard.loss.store, heard.totals.store}, results)
     for i, op in enumerate(recording.ops):
         _write(op, i, written, recording, written_to, sums)
     heard.grads[:] = sums.at(heard.grads)
@@ -234,12 +242,16 @@ def changed(ops: Sequence[Op]) -> set[int]:
 
 
 def _draw(op: Op, written: Written) -> None:
-    """What chance fills is filled by PyTorch itself before the step: the same numbers as without a program."""
+    """What chance fills is filled by PyTorch itself before the step, the same numbers as without a program, and copied in here."""
     place = op.outs[0]
     filled = op.args[1:] if op.mutates or op.name.partition(".")[0].endswith("_like") else op.args
     if len(op.outs) != 1 or operands(filled) or any(operands(v) for v in op.kwargs.values()):
         raise Unfit(f"draws with {op.name.partition('.')[0]} from what it computes, which programs do not know")
-    written.draws.append((place, op.call, op.args, op.kwargs))
+    size = 1 + sum((n - 1) * s for n, s in zip(place.shape, place.strides, strict=True))
+    own = written.body.new((size,), place.dtype)._replace(shape=place.shape, strides=place.strides)
+    written.draws.append((own, op.call, op.args, op.kwargs))
+    frame = Frame(place.shape)
+    written.body.write(frame, place, frame.load(own))
 
 
 def _hand_over(heard: Heard, theta: Theta, written: Written) -> None:
@@ -261,8 +273,6 @@ def _hand_over(heard: Heard, theta: Theta, written: Written) -> None:
         else:
             frame = Frame(target.shape)
             body.write(frame, target, frame.load(place))
-    for draw in written.draws:
-        moved.pop(draw[0].store, None)
     body.items[:] = [relocated(item, moved) for item in body.items]
 
 

@@ -85,6 +85,8 @@ def _elementwise(body: Body, op: Op, name: str) -> None:
         kind = kind_of(PARTS.get(out.dtype, out.dtype))
         if kind not in FLOATS and name not in WHOLE:
             raise Unfit(f"uses {name} on {str(out.dtype).removeprefix('torch.')}, which programs do not know")
+        if op.mutates and kind == "f32" and any(isinstance(a, Place) and a.shape and a.dtype is torch.float64 for a in op.args):
+            kind = "f64"  # in place it is computed as wide as its widest operand, and rounded once
         cast = "" if out.dtype in PARTS or name == "_to_copy" else kind
         options = {k: _operand(frame, v, cast) for k, v in options.items()}
         value = ELEMENTWISE[name](*(_operand(frame, a, cast) for a in op.args), **options)

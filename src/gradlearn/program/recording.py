@@ -59,6 +59,13 @@ def operands(value: Any) -> list[Place]:
     return [p for v in value.values() for p in operands(v)] if isinstance(value, dict) else []
 
 
+def _sized_by_values(func: Any, args: Any) -> bool:
+    """Whether the size of a result depends on the values of tensors: all such operations, but an index without a mask."""
+    if func.__name__.startswith("index."):
+        return any(isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+    return torch.Tag.dynamic_output_shape in func.tags
+
+
 class Recording(TorchDispatchMode):
     """Listens to one step.
 
@@ -73,6 +80,7 @@ class Recording(TorchDispatchMode):
         self.ops: list[Op] = []
         self.tensors: list[Tensor] = []
         self.made: set[int] = set()
+        self.before: dict[int, tuple[Tensor, Tensor]] = {}  # what was changed: as it was
         self._stores: dict[int, int] = {}
         self._kept: list[Any] = []
 
@@ -84,6 +92,8 @@ class Recording(TorchDispatchMode):
         """Where a tensor lies; the first of a storage names the store."""
         if tensor.layout is not torch.strided or type(tensor) not in (Tensor, torch.nn.Parameter):
             raise Unfit(f"makes a {type(tensor).__name__} of layout {tensor.layout}")
+        if tensor.is_neg():
+            raise Unfit("reads a number with its sign turned (the imaginary part of a conjugate)")
         if tensor.device.type != "cpu":
             raise Unfit(f"computes on {tensor.device}; programs are for the processor")
         key = tensor.untyped_storage()._cdata
@@ -104,8 +114,12 @@ class Recording(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func.__name__
         why = READERS.get(name.partition(".")[0].removeprefix("_").removesuffix("_")) or READERS.get(name.partition(".")[0])
+        if why is None and (torch.Tag.data_dependent_output in func.tags or _sized_by_values(func, args)):
+            why = "makes a tensor whose size depends on values"
         if why is not None:
             raise Unfit(why)
+        if func._schema.is_mutable:
+            self._keep(func, args, kwargs)
         noted, named = self._noted(args), {k: self._noted(v) for k, v in kwargs.items()}
         known = len(self.tensors)
         result = func(*args, **kwargs)
@@ -115,6 +129,24 @@ class Recording(TorchDispatchMode):
         random = torch.Tag.nondeterministic_seeded in func.tags
         self.ops.append(Op(name, noted, named, outs, random, func._schema.is_mutable, func))
         return result
+
+    def _keep(self, func: Any, args: Any, kwargs: Any) -> None:
+        """What an operation is about to change and was there before: as it is now."""
+        for i, a in enumerate(func._schema.arguments):
+            value = args[i] if i < len(args) else kwargs.get(a.name)
+            if a.alias_info is None or not a.alias_info.is_write:
+                continue
+            for t in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(t, Tensor):
+                    store = self.place(t).store
+                    if store not in self.made and store not in self.before:
+                        whole = t.detach().new_empty(0).set_(t.untyped_storage())
+                        self.before[store] = (whole, whole.clone())
+
+    def put_back(self) -> None:
+        """Everything that was there before is as it was."""
+        for whole, value in self.before.values():
+            whole.copy_(value)
 
     def _noted(self, value: Any) -> Any:
         if isinstance(value, Tensor):
