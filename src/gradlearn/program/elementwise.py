@@ -121,7 +121,8 @@ def _power(a: Any, b: Any) -> Any:
     if abs(b) <= 8 and b == int(b):
         return 1.0 / _whole_power(a, int(-b)) if b < 0 else _whole_power(a, int(b))
     if b in (0.5, -0.5):
-        return unary("sqrt", a) if b > 0 else 1.0 / unary("sqrt", a)
+        root: Any = unary("sqrt", a)  # pyright: ignore[reportArgumentType]  # a complex one has been refused
+        return root if b > 0 else 1.0 / root
     return binary("pow", a, b)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from gradlearn.program.expression import BYTES, FLOATS, Access, Expr
 from gradlearn.program.functions import FUNCTIONS, elementary
-from gradlearn.program.loops import Loop, Store, rewrite, walk
+from gradlearn.program.loops import Loop, Span, Store, one_to_one, rewrite, walk
 from gradlearn.program.unfit import Unfit
 
 TYPES = {"f32": "float", "f64": "double", "i64": "i64", "i32": "i32", "i16": "i16", "i8": "i8", "u8": "i8", "b1": "i8"}
@@ -72,12 +72,17 @@ class Kernel:
         for k, s in enumerate(self.stores):
             if s.fold and not s.indices:
                 level = max((i + 1 for i in range(depth) if self._stride(s.access, i)), default=0)
-                outer = any(not self._stride(s.access, i) for i in range(level))
+                outer = self._meets(s.access, level)
                 if level < depth:
                     self._sums[k] = (self._line(f"alloca {TYPES[s.access.kind]}"), level)
                 if s.fresh and (outer or level == depth):
                     self._begin(s)
         self._nest(0, [])
+
+    def _meets(self, access: Access, level: int) -> bool:
+        """Whether several coordinates of the loops outside of a level lead to one element."""
+        strides = tuple(self._stride(access, i) for i in range(level))
+        return not one_to_one(Span(access._replace(strides=strides), tuple(self.dims[:level]), True, False))
 
     def _begin(self, s: Store) -> None:
         """The place of a fold before the first value comes."""
@@ -108,8 +113,7 @@ class Kernel:
             s = self.stores[k]
             address = self._address(s.access, [*index, *[None] * (len(self.dims) - level)], [])
             total = self._line(f"load {TYPES[s.access.kind]}, ptr {slot}")
-            outer = any(not self._stride(s.access, i) for i in range(level))
-            if outer or not s.fresh:
+            if self._meets(s.access, level) or not s.fresh:
                 total = self._fold(s, self._load(s.access, address), total)
             self._store(s.access, address, total)
 

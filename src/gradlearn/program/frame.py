@@ -131,7 +131,8 @@ class Body:
         elif m * n:
             batch = a.shape[0] if len(a.shape) == 3 else 1
             a, b = (p if _fits(p) else self.copy(p) for p in (a, b))
-            self.items.append(Product(kind_of(a.dtype), (m, n, k), *(_matrix(p, len(out.shape) == 3) for p in (a, b, out)), batch))
+            left, right, into = (_matrix(p, len(out.shape) == 3) for p in (a, b, out))
+            self.items.append(Product(kind_of(a.dtype), (m, n, k), left, right, into, batch))
 
     def _summed(self, a: Place, b: Place, out: Place) -> None:
         """A product as an ordinary loop."""
