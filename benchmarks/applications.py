@@ -7,9 +7,9 @@
     LSTM       embedding 5000 x 64, LSTM 128, batch 64, sequence 32 (nn.LSTM in the plain loop)
     CNN        conv 16 - pool - conv 32 - pool - 64 - 10 on 28 x 28, batch 128 (default memory format in the plain loop)
 
-The same module in both; AdamW at the same rate; one core; a warm process; called in turn. Ours is the loop that `fit(compile="on")`
-runs, with its checks, snapshots and history, read while it goes on; set-up and compiling stand beside it. Whether a program computes
-what PyTorch does is seen from the loss after 20 steps of two fits, compiled and eager.
+The same module in both; AdamW at the same rate; one core; a warm process; called in turn. Ours is the loop that
+`fit(compile="on")` runs, with its checks, snapshots and history, read while it goes on; set-up and compiling stand beside it.
+Whether a program computes what PyTorch does is seen from the loss after 20 steps of two fits, compiled and eager.
 
 The roofline: floating-point operations of the matrix products and convolutions, and bytes that loops and products must move at
 least, over the time of a step, against what this core does in a large product and in a large copy.

@@ -1,9 +1,9 @@
 """Claim: a fit that decides by itself whether to compile is never slower than an eager one, and 1.8 times faster over a minute.
 
-Whole fits, set-up and compiling included, of the applications of `applications.py` and an MLP 32-64-64-10, for as many steps as take
-an eager fit 3, 10 and 60 seconds. `eager` is `compile="off"`; `auto` decides; `cold` finds no machine code on disk, `warm` that of
-the fit before. Every fit is a process of its own, one thread, one core; they are called in turn; the time is that of `fit`, from its
-call to its return. AdamW, no validation data.
+Whole fits, set-up and compiling included, of the applications of `applications.py` and an MLP 32-64-64-10, for as many steps as
+take an eager fit 3, 10 and 60 seconds. `eager` is `compile="off"`; `auto` decides; `cold` finds no machine code on disk, `warm`
+that of the fit before. Every fit is a process of its own, one thread, one core; they are called in turn; the time is that of
+`fit`, from its call to its return. AdamW, no validation data.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ NAMES = ("MLP", "GRU", "PPO update", "circuit", "physics", "LSTM", "CNN")
 def fit(name: str, steps: int, compiled: str) -> dict[str, Any]:
     """In a child: one fit, timed."""
     import torch
-    from application_models import applications
     from torch import nn
 
     import gradlearn
+    from application_models import applications
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

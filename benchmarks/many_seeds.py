@@ -5,9 +5,9 @@
     alone     64 calls of `fit(compile="on")`, each with its own recording, the machine code from memory
     many      one `fit_many`
 
-MLP 32-64-64-10 on 20,480 rows, batch 32, two epochs, no validation data, one thread, one core, called in turn, a quarter of the seeds
-at a time. Each run of `fit_many` is compared with the one that `fit(compile="on")` made of the same seed, bit for bit, and with the
-eager one; a rate of 1e-3 keeps what rounding differs from growing.
+MLP 32-64-64-10 on 20,480 rows, batch 32, two epochs, no validation data, one thread, one core, called in turn, a quarter of the
+seeds at a time. Each run of `fit_many` is compared with the one that `fit(compile="on")` made of the same seed, bit for bit, and
+with the eager one; a rate of 1e-3 keeps what rounding differs from growing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import measure
 import torch
 import torch.nn.functional as F
-from measure import Row
 from torch import Tensor, nn
 
 import gradlearn
+import measure
+from measure import Row
 
 SETTINGS: dict[str, Any] = {"batch": 32, "update": "adamw", "lr": 1e-3, "valid": None}
 
