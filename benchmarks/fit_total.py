@@ -21,7 +21,7 @@ from typing import Any
 import measure
 from measure import Row
 
-SECONDS = {3: 3, 10: 3, 60: 1}  # of an eager fit -> rounds
+SECONDS = {3: 5, 10: 2, 60: 1}  # of an eager fit -> rounds; the minute for the MLP alone
 NAMES = ("MLP", "GRU", "PPO update", "circuit", "physics", "LSTM", "CNN")
 
 
@@ -59,35 +59,36 @@ def child(name: str, steps: int, compiled: str, cache: Path) -> dict[str, Any]:
 
 
 def pace(name: str, cache: Path) -> float:
-    """Seconds of an eager step."""
-    short, long = (child(name, steps, "off", cache)["seconds"] for steps in (20, 220))
-    return max((long - short) / 200, 1e-5)
+    """Seconds of an eager step, set-up shared out."""
+    first = child(name, 100, "off", cache)["seconds"]
+    steps = max(int(100 * 2.0 / first), 50)
+    return child(name, steps, "off", cache)["seconds"] / steps
 
 
 def rows_of(name: str, wanted: dict[int, int]) -> list[Row]:
-    """The readings of one model."""
+    """The readings of one model; eager ones before and after those that they are compared with."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         step = pace(name, Path(scratch) / "none")
         for seconds, rounds in wanted.items():
             steps = max(int(seconds / step), 10)
             found: dict[str, list[float]] = {"eager": [], "cold": [], "warm": []}
+            answer: dict[str, Any] = {}
             for k in range(rounds):
                 cache = Path(scratch) / f"{seconds}-{k}"
-                for how in ("eager", "cold", "warm") if k % 2 == 0 else ("cold", "warm", "eager"):
-                    answer = child(name, steps, "off" if how == "eager" else "auto", cache)
+                before = child(name, steps, "off", cache)["seconds"]
+                for how in ("cold", "warm"):
+                    answer = child(name, steps, "auto", cache)
                     found[how].append(answer["seconds"])
-                    decided = answer if how != "eager" else None
-                    if decided is not None:
-                        chosen, why = decided["compile"], decided["why"]
+                after = child(name, steps, "off", cache)["seconds"] if seconds < 60 else before
+                found["eager"].append((before + after) / 2)
             cold, warm = (statistics.median(a / b for a, b in zip(found[h], found["eager"], strict=True)) for h in ("cold", "warm"))
-            row: Row = {"model": name, "for": seconds, "steps": steps, "compile": chosen}
-            row |= {k: statistics.median(v) for k, v in found.items()} | {"cold/eager": cold, "warm/eager": warm, "why": why}
+            row: Row = {"model": name, "for": seconds, "steps": steps, "compile": answer["compile"]}
+            row |= {k: statistics.median(v) for k, v in found.items()}
+            row |= {"cold/eager": cold, "warm/eager": warm, "why": answer["why"]}
             rows.append(row)
-            print(
-                f"  {name} {seconds} s, {steps} steps: {chosen}; eager {row['eager']:.2f} s, cold {cold:.2f}, warm {warm:.2f}",
-                flush=True,
-            )
+            said = f"eager {row['eager']:.2f} s, cold {row['cold']:.2f}, warm {row['warm']:.2f}"
+            print(f"  {name} {seconds} s, {steps} steps: {row['compile']}; {said}", flush=True)
     return rows
 
 
@@ -100,7 +101,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=NAMES)
     arguments = parser.parse_args()
     wanted = {3: 1} if arguments.quick else SECONDS
-    rows = [row for name in arguments.only or NAMES for row in rows_of(name, wanted)]
+    shorter = {k: v for k, v in wanted.items() if k < 60}
+    rows = [row for name in arguments.only or NAMES for row in rows_of(name, wanted if name == "MLP" else shorter)]
     worst = max(rows, key=lambda row: row["cold/eager"])
     bars = [measure.bar(f"slowest against eager, cold: {worst['model']}, {worst['for']} s", worst["cold/eager"], 1.05)]
     for row in rows:
