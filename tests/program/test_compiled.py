@@ -258,3 +258,17 @@ def test_a_gradient_of_another_batch_is_taken_eagerly() -> None:
         d.gradient(d.objective, d.theta, batch)
     for one, other in zip(a.theta.blocks, b.theta.blocks, strict=True):
         torch.testing.assert_close(other.grad, one.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_a_hook_that_comes_later_does_not_fit_the_program() -> None:
+    d = a_descent()
+    program = Program(d)
+    next(d.theta.model.children()).register_forward_hook(lambda *_: None)
+    assert not program.fits(d)
+
+
+def test_no_steps_are_none() -> None:
+    d = a_descent()
+    before = d.theta.snapshot()
+    assert Program(d).take(d, 0) == []
+    assert all(torch.equal(a, b) for a, b in zip(before, d.theta.snapshot(), strict=True))

@@ -290,3 +290,13 @@ def test_what_is_overwritten_in_the_same_pass_is_stored_once() -> None:
     both = join(Loop((6,), [Store(flat(1), load(flat(0)))]), Loop((6,), [Store(flat(1), load(flat(1)) + 1.0)]))
     assert len(both.stores) == 1
     assert equal(run([both], memory(0)), run([Loop((6,), [Store(flat(1), load(flat(0)) + 1.0)])], memory(0)))
+
+
+def test_a_fold_gathers_whatever_meets_in_one_element() -> None:
+    for seen in ((4, 2, 1), (1, 2, 4)):
+        x, ways = (
+            load(Access(0, "f64", 0, seen)),
+            [Access(k + 1, "f64", 4, s) for k, s in enumerate([(6, 6, 0), (6, 0, 6), (0, 6, 6)])],
+        )
+        items: list[Item] = [Loop((2, 2, 2), [Store(way, x, (), "add")]) for way in ways]
+        assert equal(compiled(items, memory(0)), run(items, memory(0)))

@@ -128,3 +128,12 @@ def test_functions_of_several_names_are_found() -> None:
     text = TEXT.format(factor=2) + "\n" + TEXT.format(factor=7).replace("@run", "@run1")
     first, second = machine.compiled(text, ["run", "run1"])
     assert (first(0, 3, 0, 0), second(0, 3, 0, 0)) == (6, 21)
+
+
+def test_the_oldest_programs_on_disk_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(machine, "MOST", 3)
+    for k in range(5):
+        machine._write(f"{k}", b"code")
+        os.utime(machine.folder() / f"{k}", (k + 1, k + 1))
+    assert sorted(path.name for path in machine.folder().iterdir()) == ["2", "3", "4"]

@@ -373,6 +373,8 @@ class Program:
 
         `d.t`, `d.seen` and the history are the caller's to move on.
         """
+        if count < 1:
+            return []
         count = 1 if self._calls else count  # PyTorch has its part in each of them
         d.theta.bind()
         d.theta.untouched = []

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from gradlearn import chance
 from gradlearn.adapt import leaves
 from gradlearn.program import pooling
-from gradlearn.program.expression import Access, Expr, load, make
+from gradlearn.program.expression import BYTES, Access, Expr, load, make
 from gradlearn.program.frame import Body, Frame, call_of
 from gradlearn.program.loops import Call, Item, Loop, Product, Store, rewrite
 from gradlearn.program.meaning import express, fold
@@ -130,7 +130,9 @@ def flop(op: Op) -> float:
 def attributes(model: nn.Module) -> list[Any]:
     """What a module keeps in plain Python, as far as it can be compared, and tensors that it calls its own: all is frozen in."""
     plain = (int, float, str, bool, type(None), Tensor)
-    return [(k, v) for module in model.modules() for k, v in vars(module).items() if isinstance(v, plain)]
+    own = [(k, v) for module in model.modules() for k, v in vars(module).items() if isinstance(v, plain)]
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return own + [(k, len(vars(module)[k])) for module in model.modules() for k in hooks if vars(module).get(k)]
 
 
 def unchanged(before: list[Any], now: list[Any]) -> bool:
@@ -258,6 +260,9 @@ def _hand_over(heard: Heard, theta: Theta, written: Written) -> None:
     """Every gradient goes to its place in the vector: made there from the start where nothing stands against it."""
     blocks = {id(b): grad for b, (_, grad) in zip(theta.blocks, heard.blocks, strict=True)}
     body, taken = written.body, set()
+    widths: dict[int, set[int]] = {}
+    for span in (span for item in body.items for span in item.spans()):
+        widths.setdefault(span.access.store, set()).add(BYTES[span.access.kind])
     made_elsewhere = {store for item in body.items if isinstance(item, Call) for store in item.outs}
     moved: dict[int, tuple[int, int]] = {}
     for m, place in zip(theta.members, heard.grads, strict=True):
@@ -265,9 +270,9 @@ def _hand_over(heard: Heard, theta: Theta, written: Written) -> None:
             continue
         store = blocks[id(theta._block(m))]
         target = Place(store, m.grad.dtype, int(m.grad.storage_offset()), tuple(m.grad.shape), m.grad.stride())
-        called = place.store in made_elsewhere
-        whole = not called and place.offset == 0 and body.sizes.get(place.store) == m.grad.numel() * m.grad.element_size()
-        if whole and place.strides == target.strides and place.store not in taken and place.store in heard.recording.made:
+        own = place.store in heard.recording.made and place.store not in made_elsewhere and len(widths.get(place.store, ())) <= 1
+        whole = place.offset == 0 and body.sizes.get(place.store) == m.grad.numel() * m.grad.element_size()
+        if own and whole and place.strides == target.strides and place.store not in taken:
             moved[place.store] = (store, target.offset)
             taken.add(place.store)
         else:

@@ -19,6 +19,7 @@ import torch
 from gradlearn.program.unfit import Unfit
 
 PRODUCTS = {"f32": "sgemm_", "f64": "dgemm_"}
+MOST = 500  # programs that are kept on disk; the oldest go
 PACKED = {"pack": "SGEMM_PACK", "packed": "SGEMM_COMPUTE", "size": "SGEMM_PACK_GET_SIZE"}
 
 
@@ -134,3 +135,6 @@ def _write(key: str, code: bytes) -> None:
         place = folder() / f"{key}.{os.getpid()}"
         place.write_bytes(hashlib.sha256(code).digest() + code)
         place.replace(folder() / key)
+        kept = sorted(folder().iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in kept[: max(len(kept) - MOST, 0)]:
+            old.unlink(missing_ok=True)

@@ -82,7 +82,7 @@ def _elementwise(body: Body, op: Op, name: str) -> None:
         kind, filled = kind_of(out.dtype), frame.load(op.args[2]) if isinstance(op.args[2], Place) else op.args[2]
         value = where(frame.load(op.args[1]), to(filled, kind), frame.load(op.args[0], kind))
     elif name in ELEMENTWISE:
-        kind = kind_of(PARTS[out.dtype] if out.dtype in PARTS else out.dtype)
+        kind = kind_of(PARTS.get(out.dtype) or out.dtype)
         if kind not in FLOATS and name not in WHOLE:
             raise Unfit(f"uses {name} on {str(out.dtype).removeprefix('torch.')}, which programs do not know")
         if op.mutates and kind == "f32" and any(isinstance(a, Place) and a.shape and a.dtype is torch.float64 for a in op.args):

@@ -92,6 +92,8 @@ class Recording(TorchDispatchMode):
         """Where a tensor lies; the first of a storage names the store."""
         if tensor.layout is not torch.strided or type(tensor) not in (Tensor, torch.nn.Parameter):
             raise Unfit(f"makes a {type(tensor).__name__} of layout {tensor.layout}")
+        if tensor._is_zerotensor():
+            raise Unfit("has a gradient that PyTorch keeps as a zero without memory")
         if tensor.is_neg():
             raise Unfit("reads a number with its sign turned (the imaginary part of a conjugate)")
         if tensor.device.type != "cpu":
