@@ -30,7 +30,7 @@ PEAK = 7e10  # floating-point operations a second of products and convolutions
 NEAR, FAR = 5e10, 1.2e10  # bytes a second of all else, from caches and from memory
 RECURRENT = 1.3  # how much longer a recurrent layer of the library takes than its products
 LARGE = 1e6  # bytes of an operation from which it goes to memory, and PyTorch shares it among threads
-BEGIN, EACH = 0.3, 1.2e-3  # seconds that compiling takes, and for each operation
+BEGIN, EACH = 0.3, 6e-4  # seconds that compiling takes, and for each operation
 
 
 def wish_of(plan: Plan) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradlearn import chance
 from gradlearn.adapt import Examples, leaves
@@ -596,10 +596,8 @@ def heard_once(d: Descent) -> Sound:
         raise Unfit("passes its batch in parts")
     with training(d.theta.model):
         heard = gradient.hear(d.objective, d.theta, batch, as_is=True)
-        plain = heard
-        if any(isinstance(m, nn.RNNBase) for m in d.theta.model.modules()):
-            plain = gradient.hear(d.objective, d.theta, batch)
-        ops = plain.recording.ops
+        whole_layers = any(op.name.startswith("mkldnn_rnn_layer") for op in heard.recording.ops)
+        ops = (gradient.hear(d.objective, d.theta, batch) if whole_layers else heard).recording.ops
         calls = sum(op.name.startswith("convolution") for op in ops)
         return Sound(len(heard.recording.ops), heard.bytes(), len(ops), sum(map(gradient.flop, ops)), calls)
 
