@@ -4,7 +4,8 @@
 time between the moment its folder exists and its end: amid steps, checkpoints, scores, pictures, model and report.
 Then `gradlearn resume`. Equal to the unbroken run must be what `fingerprint.py` reads: the whole last checkpoint, every
 log row but for its seconds, the bytes of `model/`. A run that is over before it is killed does not count and is drawn
-again. Processes are forked from a warm parent (`forks.py`), which saves seconds a kill.
+again. Processes are forked from a warm parent (`forks.py`), which saves seconds a kill. Then half as many of runs with
+`--compile on`: the step is a compiled program.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ STEPS = 30
 BATCH = 16
 
 
+COMPILE = ["off"]  # what `train` is told
+
+
 def train(run: Path) -> int:
     """The command, in process."""
     from gradlearn.cli import run as command
@@ -41,6 +45,8 @@ def train(run: Path) -> int:
         "8",
         "--save-every",
         "1",
+        "--compile",
+        COMPILE[0],
         "--json",
     ]
     return command(["train", "images", *options, "--name", run.name, "--runs", str(run.parent)])
@@ -114,13 +120,8 @@ def names(run: Path) -> set[str]:
     return {str(path.relative_to(run)) for path in run.rglob("*")}
 
 
-def main() -> int:
-    parser = measure.options(__doc__)
-    parser.add_argument("--kills", type=int, default=200, help="default 200")
-    parser.add_argument("--seed", type=int, default=0, help="of the instants")
-    arguments = parser.parse_args()
-    forks.warm()
-    wanted, chance = 6 if arguments.quick else arguments.kills, random.Random(arguments.seed)
+def series(wanted: int, chance: random.Random) -> tuple[list[Row], float, int]:
+    """So many kills and their resumes; seconds that a run lasts; how many were over before the kill."""
     rows: list[Row] = []
     over = 0
     with measure.scratch() as place:
@@ -134,10 +135,25 @@ def main() -> int:
             run = place / f"killed-{len(rows) + over}"
             row = once(run, log, chance.uniform(0, lasts), expected, files)
             over += row is None
-            rows += [row] if row else []
+            rows += [{"compile": COMPILE[0]} | row] if row else []
             measure.remove(run)
             print("" if row is None else "." if row["equal"] else "X", end="", flush=True)
         print()
+    return rows, lasts, over
+
+
+def main() -> int:
+    parser = measure.options(__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="default 200")
+    parser.add_argument("--seed", type=int, default=0, help="of the instants")
+    arguments = parser.parse_args()
+    forks.warm()
+    wanted, chance = 6 if arguments.quick else arguments.kills, random.Random(arguments.seed)
+    rows: list[Row] = []
+    over = 0
+    for COMPILE[0], many in (("off", wanted), ("on", max(wanted // 2, 3))):
+        more, lasts, too_late = series(many, chance)
+        rows, over = rows + more, over + too_late
     resumed, equal = (sum(row[key] for row in rows) for key in ("resumed", "equal"))
     bars = [measure.bar(f"resumed of {len(rows)}", resumed, len(rows), below=False)]
     bars.append(measure.bar(f"equal to the unbroken run, of {len(rows)}", equal, len(rows), below=False))
