@@ -63,7 +63,7 @@ def choose_program(d: Descent, plan: Plan, steps: int, seconds: float = 0.0) -> 
         if wish == "on":
             warnings.warn(f"--compile on: {why}; it is trained step by step", RuntimeWarning, stacklevel=5)
             plan.choose("compiled", False, why, "data")
-    plan.choose("compile", "on" if d.program is not None else "off", why, "plan" if d.program is None else "measured")
+    plan.choose("compile", "on" if d.program is not None else "off", why)
 
 
 def again(d: Descent, plan: Plan) -> None:
