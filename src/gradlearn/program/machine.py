@@ -8,11 +8,13 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -61,14 +63,16 @@ def packed_size(n: int, m: int, k: int) -> int:
     return ctypes.CFUNCTYPE(ctypes.c_size_t, *[ctypes.c_void_p] * 4)(products()["size"])(ctypes.c_char_p(b"A"), *numbers)
 
 
-_engines: dict[str, Any] = {}  # machine code lives as long as the process
+_engines: WeakValueDictionary[str, Any] = WeakValueDictionary()  # machine code lives as long as a function of it
+_recent: deque[Any] = deque(maxlen=16)  # and the last few a while longer: for the next fit of the same model
 
 
 def compiled(text: str, names: Sequence[str] = ("run",)) -> list[Callable[..., int]]:
     """These functions of a module: (table, steps, numbers, out) -> steps done. Raises Unfit."""
     llvm = _llvm()
     key = _fingerprint(text)
-    if key not in _engines:
+    engine = _engines.get(key)
+    if engine is None:
         if any(f"@product_{kind}(" in text and not products().get(kind) for kind in PRODUCTS):
             raise Unfit("multiplies matrices, and PyTorch's own product is not to be found on this machine")
         for kind, address in products().items():
@@ -77,8 +81,12 @@ def compiled(text: str, names: Sequence[str] = ("run",)) -> list[Callable[..., i
         engine.add_object_file(llvm.ObjectFileRef.from_data(_read(key) or _made(llvm, key, text)))
         engine.finalize_object()
         _engines[key] = engine
+    _recent.append(engine)
     kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
-    return [kind(_engines[key].get_function_address(name)) for name in names]
+    functions = [kind(engine.get_function_address(name)) for name in names]
+    for function in functions:
+        function.engine = engine  # pyright: ignore[reportAttributeAccessIssue]  # whoever has the function has its code
+    return functions
 
 
 def _made(llvm: Any, key: str, text: str) -> bytes:
