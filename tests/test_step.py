@@ -9,7 +9,7 @@ from torch import nn
 from gradlearn import chance
 from gradlearn.find import find
 from gradlearn.loop import Descent
-from gradlearn.step import factor, schedule, set_rates, step
+from gradlearn.step import factor, factors, schedule, set_rates, step
 from gradlearn.symbols import Batch, Controls, Estimate, Losses, Now, Step
 from toys import Line, Of, descent, walk
 
@@ -163,3 +163,12 @@ def test_the_update_is_told_of_the_estimate_before_it_steps():
     estimate, after = order
     assert isinstance(estimate, Estimate)
     assert (estimate.loss, estimate.norm, estimate.n, after) == (done.loss, done.norm, done.n, "step")
+
+
+@pytest.mark.parametrize("finish", [-1, 3, 40])
+def test_factors_of_several_steps_are_those_of_each(finish: int):
+    rate = [find("rate", name)() for name in ("warmup", "cosine")]
+    controls = Controls(rate=0.3, end=50, finish=finish, level=0.7)
+    times = [Now(t, 50, t * 8, 0) for t in range(2, 20)]
+    assert factors(rate, times, controls) == [factor(rate, now, controls) for now in times]
+    assert factors([], times, controls) == [factor([], now, controls) for now in times]
