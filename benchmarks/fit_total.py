@@ -21,7 +21,7 @@ from typing import Any
 import measure
 from measure import Row
 
-SECONDS = {3: 5, 10: 2, 60: 1}  # of an eager fit -> rounds; the minute for the MLP alone
+SECONDS = {3: 3, 10: 2, 60: 1}  # of an eager fit -> rounds; the minute for the MLP alone
 NAMES = ("MLP", "GRU", "PPO update", "circuit", "physics", "LSTM", "CNN")
 
 

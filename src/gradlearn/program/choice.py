@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gradlearn.program.compiled import Program, Sound
 
 WORDS = ("auto", "on", "off")
-SHORT = 200  # steps below which nothing is tried
+SHORT, LONG = 200, 1500  # steps below which nothing is tried; and with recurrent layers of the library
 CALL, LOOP = 4e-6, 2e-4  # seconds of an eager operation, and of what is around the operations of a step
 INLINE, CALLED = 7e-7, 1e-5  # seconds of an operation in a program, and of one that it leaves to PyTorch
 PEAK = 7e10  # floating-point operations a second of products and convolutions
@@ -87,13 +87,14 @@ def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | 
     compiled.require(d)
     start = time.perf_counter()
     if wish == "auto":
-        heard = compiled.heard_once(d)
+        heard = compiled.heard_once(d, 0 < steps < LONG)
         eager, ours = forecast(heard)
         many, cost = steps or int(seconds / eager), BEGIN + EACH * heard.parts
         if ours > 0.9 * eager:
             what = f"{heard.flop / 1e6:,.0f} MFLOP a step"
             return None, f"its time is spent in products, convolutions and memory ({what}), not between operations"
-        if many * (eager - ours) < 1.5 * cost:
+        sure = 1.5 if heard.parts == heard.operations else 6.0  # a whole layer of the library is hard to beat
+        if many * (eager - ours) < sure * cost:
             return None, f"{many:,} steps of {heard.operations:,} operations: compiling would take longer than it saves"
     with compiled.training(d.theta.model):
         program = compiled.Program(d)

@@ -589,14 +589,18 @@ class Sound(NamedTuple):
     calls: int  # operations that a program leaves to PyTorch: convolutions
 
 
-def heard_once(d: Descent) -> Sound:
-    """How many operations one step is made of, and what they move. Raises Unfit."""
+def heard_once(d: Descent, short: bool = False) -> Sound:
+    """How many operations one step is made of, and what they move. Raises Unfit: also, in a `short` run, for recurrent layers that
+    the library does as a whole, and well.
+    """
     batch = d.data(d.batches(d.now()), chance.key(d.seed, "batch", d.t))
     if not isinstance(batch, Batch):
         raise Unfit("passes its batch in parts")
     with training(d.theta.model):
         heard = gradient.hear(d.objective, d.theta, batch, as_is=True)
         whole_layers = any(op.name.startswith("mkldnn_rnn_layer") for op in heard.recording.ops)
+        if whole_layers and short:
+            raise Unfit("has recurrent layers that the library does as a whole; the run is short for others")
         ops = (gradient.hear(d.objective, d.theta, batch) if whole_layers else heard).recording.ops
         calls = sum(op.name.startswith("convolution") for op in ops)
         return Sound(len(heard.recording.ops), heard.bytes(), len(ops), sum(map(gradient.flop, ops)), calls)
