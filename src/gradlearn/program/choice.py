@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gradlearn.program.compiled import Program, Sound
 
 WORDS = ("auto", "on", "off")
-SHORT, LONG = 200, 1500  # steps below which nothing is tried; and with recurrent layers of the library
+SHORT, LONG = 250, 1500  # steps below which nothing is tried; and with recurrent layers of the library
 CALL, LOOP = 4e-6, 2e-4  # seconds of an eager operation, and of what is around the operations of a step
 INLINE, CALLED = 7e-7, 1e-5  # seconds of an operation in a program, and of one that it leaves to PyTorch
 PEAK = 7e10  # floating-point operations a second of products and convolutions

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +58,27 @@ def operands(value: Any) -> list[Place]:
     if isinstance(value, (tuple, list)):
         return [p for v in value for p in operands(v)]
     return [p for v in value.values() for p in operands(v)] if isinstance(value, dict) else []
+
+
+class Kind(NamedTuple):
+    """What is known of an operation, whatever it is called with."""
+
+    name: str
+    why: str  # no program can have it
+    sized: bool  # the size of its result may depend on values
+    mutates: bool
+    random: bool
+
+
+@lru_cache(maxsize=4096)
+def _kind(func: Any) -> Kind:
+    name = func.__name__
+    base = name.partition(".")[0]
+    why = READERS.get(base.removeprefix("_").removesuffix("_")) or READERS.get(base) or ""
+    if not why and torch.Tag.data_dependent_output in func.tags:
+        why = "makes a tensor whose size depends on values"
+    sized = name.startswith("index.") or torch.Tag.dynamic_output_shape in func.tags
+    return Kind(name, why, sized, func._schema.is_mutable, torch.Tag.nondeterministic_seeded in func.tags)
 
 
 def _sized_by_values(func: Any, args: Any) -> bool:
@@ -114,22 +136,20 @@ class Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = func.__name__
-        why = READERS.get(name.partition(".")[0].removeprefix("_").removesuffix("_")) or READERS.get(name.partition(".")[0])
-        if why is None and (torch.Tag.data_dependent_output in func.tags or _sized_by_values(func, args)):
-            why = "makes a tensor whose size depends on values"
-        if why is not None:
-            raise Unfit(why)
-        if func._schema.is_mutable:
+        kind = _kind(func)
+        if kind.why:
+            raise Unfit(kind.why)
+        if kind.sized and _sized_by_values(func, args):
+            raise Unfit("makes a tensor whose size depends on values")
+        if kind.mutates:
             self._keep(func, args, kwargs)
         noted, named = self._noted(args), {k: self._noted(v) for k, v in kwargs.items()}
         known = len(self.tensors)
         result = func(*args, **kwargs)
         outs = self._noted(result if isinstance(result, (tuple, list)) else (result,))
-        self.made |= set(range(known, len(self.tensors)))
+        self.made.update(range(known, len(self.tensors)))
         self._kept.append(result)
-        random = torch.Tag.nondeterministic_seeded in func.tags
-        self.ops.append(Op(name, noted, named, outs, random, func._schema.is_mutable, func))
+        self.ops.append(Op(kind.name, noted, named, outs, kind.random, kind.mutates, func))
         return result
 
     def _keep(self, func: Any, args: Any, kwargs: Any) -> None:
