@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from gradlearn.program.expression import Expr, binary, compare, make, number, to, unary, where
+from gradlearn.program.expression import Expr, compare, make, number, to, unary, where
 
 
 def polynomial(x: Expr, coefficients: Sequence[float], monic: bool = False) -> Expr:
@@ -221,6 +221,3 @@ FUNCTIONS: dict[str, Callable[[Expr], Expr]] = {
 def elementary(e: Expr) -> Expr | None:
     """The expression of a function's value in elementary arithmetic; None for what is elementary."""
     return FUNCTIONS[e.op](e.args[0]) if e.op in FUNCTIONS else None
-
-
-_ = binary

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from gradlearn import chance
 from gradlearn.adapt import leaves
 from gradlearn.program import pooling
-from gradlearn.program.expression import BYTES, Access, Expr, load, make
+from gradlearn.program.expression import BYTES, Access, Expr, make
 from gradlearn.program.frame import Body, Frame, call_of
 from gradlearn.program.loops import Call, Item, Loop, Product, Store, rewrite
-from gradlearn.program.meaning import express, fold
+from gradlearn.program.meaning import express
 from gradlearn.program.recording import Op, Place, Recording, operands, plain_kernels
 from gradlearn.program.sums import Sums
 from gradlearn.program.unfit import Unfit
@@ -322,6 +322,3 @@ def relocated(item: Item, moved: dict[int, tuple[int, int]]) -> Item:
         for s in item.stores
     ]
     return Loop(item.dims, stores)
-
-
-_ = (load, fold)

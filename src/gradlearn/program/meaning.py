@@ -693,16 +693,32 @@ def _layer_norm_backward(
 ) -> None:
     axes = list(range(len(x.shape) - len(shape), len(x.shape)))
     lead = [d for d in range(len(x.shape)) if d not in axes]
+    factor = None if weight is None else Frame(x.shape).load(weight)
+    _normalised_backward(body, outs, g, x, (axes, lead), mean, scale, factor, wanted)
+
+
+def _normalised_backward(
+    body: Body,
+    outs: Sequence[Place | None],
+    g: Place,
+    x: Place,
+    folded: tuple[Sequence[int], Sequence[int]],  # over which dimensions x was normalised, and those that share a weight
+    mean: Place,
+    scale: Place,
+    factor: Expr | None,
+    wanted: Sequence[bool],
+) -> None:
+    """The slopes of x, weight and bias for y = n weight + bias, n = (x - mean) scale; those that are wanted."""
+    axes, shared = folded
     frame = Frame(x.shape)
-    normal = (frame.load(x) - frame.load(under(mean, x.shape, axes))) * frame.load(under(scale, x.shape, axes))
-    slope = frame.load(g)
+    level, slope = frame.load(under(scale, x.shape, axes)), frame.load(g)
+    normal = (frame.load(x) - frame.load(under(mean, x.shape, axes))) * level
     if outs[1] is not None and wanted[1]:
-        fold(body, outs[1], x, lead, slope * normal)
+        fold(body, outs[1], x, shared, slope * normal)
     if outs[2] is not None and wanted[2]:
-        fold(body, outs[2], x, lead, slope)
+        fold(body, outs[2], x, shared, slope)
     if outs[0] is not None and wanted[0]:
-        slope = slope if weight is None else slope * frame.load(weight)
-        _through_normal(body, outs[0], x, axes, slope, normal, frame.load(under(scale, x.shape, axes)))
+        _through_normal(body, outs[0], x, axes, slope if factor is None else slope * factor, normal, level)
 
 
 def _through_normal(body: Body, out: Place, x: Place, axes: Sequence[int], slope: Expr, normal: Expr, scale: Expr) -> None:
@@ -765,17 +781,5 @@ def _batch_norm_backward(
     wanted: Sequence[bool],
 ) -> None:
     axes = [d for d in range(len(x.shape)) if d != 1]
-    frame = Frame(x.shape)
-    level = frame.load(under(scale, x.shape, axes))
-    normal = (frame.load(x) - frame.load(under(mean, x.shape, axes))) * level
-    slope = frame.load(g)
-    if outs[1] is not None and wanted[1]:
-        fold(body, outs[1], x, axes, slope * normal)
-    if outs[2] is not None and wanted[2]:
-        fold(body, outs[2], x, axes, slope)
-    if outs[0] is not None and wanted[0]:
-        slope = slope if weight is None else slope * frame.load(under(weight, x.shape, axes))
-        _through_normal(body, outs[0], x, axes, slope, normal, level)
-
-
-_ = (times, Complex)
+    factor = None if weight is None else Frame(x.shape).load(under(weight, x.shape, axes))
+    _normalised_backward(body, outs, g, x, (axes, axes), mean, scale, factor, wanted)
