@@ -14,6 +14,7 @@ from gradlearn.program.recording import Op, Place, operands
 from gradlearn.program.unfit import Unfit
 
 OWN = 1 << 20  # the first of the stores that were not recorded
+LONG = 4096  # terms from which a sum of float32 is taken in float64
 SMALL = 1024  # multiply-adds below which a product is an ordinary loop
 
 
@@ -181,3 +182,34 @@ def _whole(p: Place, write: bool, made: bool) -> Span:
     scale, dtype = (2, PARTS[p.dtype]) if p.dtype in PARTS else (1, p.dtype)
     access = Access(p.store, kind_of(dtype), p.offset * scale, tuple(s * scale for s in p.strides))
     return Span(access, p.shape, write, made)
+
+
+def axes_of(dim: Any, rank: int) -> list[int]:
+    """Dimensions as numbers from 0; none named is all of them."""
+    named = [dim] if isinstance(dim, int) else list(dim or [])
+    return [d % rank for d in named] if named and rank else list(range(rank))
+
+
+def under(place: Place, shape: Sequence[int], axes: Sequence[int]) -> Place:
+    """A result with `axes` folded away, kept or not, as every coordinate of the full shape sees it."""
+    if len(place.shape) == len(shape):
+        kept = place.strides
+    else:
+        rest = iter(place.strides)
+        kept = tuple(0 if d in axes else next(rest) for d in range(len(shape)))
+    strides = tuple(0 if d in axes else s for d, s in enumerate(kept))
+    return place._replace(shape=tuple(1 if d in axes else n for d, n in enumerate(shape)), strides=strides)
+
+
+def fold(body: Body, out: Place, x: Place, axes: Sequence[int], value: Any, how: str = "add") -> None:
+    """out <- fold of a value over some dimensions of x's shape."""
+    if math.prod(x.shape) == 0:
+        body.fill(out, 0)
+        return
+    if how == "add" and out.dtype is torch.float32 and math.prod(x.shape[d] for d in axes) > LONG:
+        wide = body.new(out.shape, torch.float64)  # as PyTorch sums what is long
+        body.write(Frame(x.shape), under(wide, x.shape, axes), value, how)
+        small = Frame(out.shape)
+        body.write(small, out, small.load(wide))
+        return
+    body.write(Frame(x.shape), under(out, x.shape, axes), value, how)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.adapt import leaves
-from gradlearn.program import pooling
+from gradlearn.program import folding, gathers, normalising, pooling, softmax
 from gradlearn.program.expression import BYTES, Access, Expr, make
 from gradlearn.program.frame import Body, Frame, call_of
 from gradlearn.program.loops import Call, Item, Loop, Product, Store, rewrite
@@ -30,7 +30,7 @@ from gradlearn.program.unfit import Unfit
 from gradlearn.symbols import Batch, Objective
 from gradlearn.theta import Theta
 
-_KNOWN = (pooling,)  # what is imported registers its meanings
+_KNOWN = (folding, gathers, normalising, pooling, softmax)  # what is imported registers its meanings
 _engine = torch.autograd.Variable._execution_engine
 POOLED = 120  # bytes that could be moved in the time that PyTorch's pooling takes for one result
 MOST = 20_000  # operations of a step that are still worth a program
