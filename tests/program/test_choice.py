@@ -12,7 +12,8 @@ from torch import Tensor, nn
 import gradlearn
 from gradlearn.errors import InputTrouble
 from gradlearn.program import choice
-from gradlearn.program.compiled import Program, Sound
+from gradlearn.program.compiled import Program
+from gradlearn.program.listening import Sound
 from gradlearn.record.settings import read
 
 

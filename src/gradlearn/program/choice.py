@@ -20,7 +20,8 @@ from gradlearn.program.unfit import Unfit
 if TYPE_CHECKING:
     from gradlearn.loop import Descent
     from gradlearn.plan import Plan
-    from gradlearn.program.compiled import Program, Sound
+    from gradlearn.program.compiled import Program
+    from gradlearn.program.listening import Sound
 
 WORDS = ("auto", "on", "off")
 SHORT, LONG = 250, 1500  # steps below which nothing is tried; and with recurrent layers of the library
@@ -70,7 +71,8 @@ def again(d: Descent, plan: Plan) -> None:
     """The program of a run that is gone on with: it has one if it had one. Raises InputTrouble where it cannot be had here."""
     if "compile" not in plan or wish_of(plan) != "on" or not plan.get("compiled", True):
         return
-    from gradlearn.program.compiled import Program, training
+    from gradlearn.program.compiled import Program
+    from gradlearn.program.listening import training
 
     try:
         with training(d.theta.model):
@@ -82,12 +84,12 @@ def again(d: Descent, plan: Plan) -> None:
 def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | None, str]:
     if wish == "auto" and not seconds and steps < SHORT:
         return None, f"{steps} steps are too few to compile for"
-    from gradlearn.program import compiled
+    from gradlearn.program import compiled, listening
 
     compiled.require(d)
     start = time.perf_counter()
     if wish == "auto":
-        heard = compiled.heard_once(d, 0 < steps < LONG)
+        heard = listening.heard_once(d, 0 < steps < LONG)
         eager, ours = forecast(heard)
         many, cost = steps or int(seconds / eager), BEGIN + EACH * heard.parts
         if ours > 0.9 * eager:
@@ -96,7 +98,7 @@ def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | 
         sure = 1.5 if heard.parts == heard.operations else 6.0  # a whole layer of the library is hard to beat
         if many * (eager - ours) < sure * cost:
             return None, f"{many:,} steps of {heard.operations:,} operations: compiling would take longer than it saves"
-    with compiled.training(d.theta.model):
+    with listening.training(d.theta.model):
         program = compiled.Program(d)
         program.check(d)
     took = time.perf_counter() - start

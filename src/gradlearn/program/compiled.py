@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,8 +26,10 @@ from gradlearn.gradient.backprop import Backprop
 from gradlearn.optimizer import Light
 from gradlearn.program import expression, gradient, machine
 from gradlearn.program.assemble import Layout, Parts, Text, lay_out
+from gradlearn.program.calls import Called
 from gradlearn.program.expression import BYTES, PARTS, Access, Expr, kind_of, load, to
 from gradlearn.program.frame import Body, Frame
+from gradlearn.program.listening import heard_twice
 from gradlearn.program.loops import Call, Item, Loop, Product, Store, add, live
 from gradlearn.program.pen import Pen
 from gradlearn.program.recording import Place, Recording
@@ -63,7 +64,7 @@ class Program:
     def __init__(self, d: Descent) -> None:
         require(d)
         self.inside = inside(d)
-        heard, batch = _hear(d)
+        heard, batch = heard_twice(d)
         self._untouched = [m for m, g in zip(d.theta.members, heard.grads, strict=True) if g is None]
         if self._untouched or not self.whole:  # what got no gradient must stay as it is: `Theta.still`
             self.inside = Inside(False, False, False)
@@ -467,44 +468,6 @@ class Program:
         return index[~torch.isfinite(totals)]
 
 
-class Called:
-    """An operation between two pieces, ready to be done.
-
-    Args:
-        call: what was recorded.
-        reader: how a place is read.
-        entries: stores that it makes -> their entries of the table.
-    """
-
-    def __init__(self, call: Call, reader: Callable[[Place], Callable[[], Tensor]], entries: dict[int, int]) -> None:
-        self.function, self.places, self.entries = call.function, call.places, entries
-        self.args = [_reading(a, reader) for a in call.args]
-        self.kwargs = {k: _reading(v, reader) for k, v in call.kwargs.items()}
-
-    def __call__(self, made: dict[int, Tensor], table: np.ndarray) -> None:
-        """Do it; what it makes is noted in `made`, and where in the table."""
-        with torch.no_grad():
-            found = self.function(*(a() for a in self.args), **{k: v() for k, v in self.kwargs.items()})
-            for place, value in zip(self.places, found if isinstance(found, (tuple, list)) else (found,), strict=True):
-                if place is None or place.store not in self.entries:
-                    continue
-                if value.stride() != place.strides or value.storage_offset() != place.offset:
-                    size = 1 + place.offset + sum((n - 1) * s for n, s in zip(place.shape, place.strides, strict=True))
-                    value = value.new_empty(size).as_strided(place.shape, place.strides, place.offset).copy_(value)
-                whole = value.new_empty(0).set_(value.untyped_storage())
-                made[place.store] = whole
-                table[self.entries[place.store]] = whole.data_ptr()
-
-
-def _reading(value: Any, reader: Callable[[Place], Callable[[], Tensor]]) -> Callable[[], Any]:
-    if isinstance(value, Place):
-        return reader(value)
-    if isinstance(value, tuple) and any(isinstance(v, Place) for v in value):
-        parts = [_reading(v, reader) for v in value]
-        return lambda: [part() for part in parts]
-    return lambda: value
-
-
 def _sources(data: Any) -> list[Tensor | None]:
     """The tensors that a batch's are rows of; None: the row numbers themselves."""
     return [*leaves(data.x), *leaves(data.y), data.numbers]
@@ -577,56 +540,3 @@ def inside(d: Descent) -> Inside:
 def update_of(d: Descent) -> Any:
     """The update as what it is: the protocol knows less."""
     return d.update
-
-
-class Sound(NamedTuple):
-    """What one step is made of."""
-
-    operations: int
-    bytes: float  # that they read and write
-    parts: int  # operations that a program has to be made of: more, where some are layers of many steps
-    flop: float  # of products and convolutions
-    calls: int  # operations that a program leaves to PyTorch: convolutions
-
-
-def heard_once(d: Descent, short: bool = False) -> Sound:
-    """How many operations one step is made of, and what they move. Raises Unfit: also, in a `short` run, for recurrent layers that
-    the library does as a whole, and well.
-    """
-    batch = d.data(d.batches(d.now()), chance.key(d.seed, "batch", d.t))
-    if not isinstance(batch, Batch):
-        raise Unfit("passes its batch in parts")
-    with training(d.theta.model):
-        heard = gradient.hear(d.objective, d.theta, batch, as_is=True)
-        whole_layers = any(op.name.startswith("mkldnn_rnn_layer") for op in heard.recording.ops)
-        if whole_layers and short:
-            raise Unfit("has recurrent layers that the library does as a whole; the run is short for others")
-        ops = (gradient.hear(d.objective, d.theta, batch) if whole_layers else heard).recording.ops
-        calls = sum(op.name.startswith("convolution") for op in ops)
-        return Sound(len(heard.recording.ops), heard.bytes(), len(ops), sum(map(gradient.flop, ops)), calls)
-
-
-@contextmanager
-def training(model: Any) -> Iterator[None]:
-    """Inside, the module is in training mode; afterwards every part of it is in the mode it was in."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.train()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def _hear(d: Descent) -> tuple[gradient.Heard, Batch]:
-    """The first step of the descent and the one after it, listened to and compared."""
-    batches = []
-    for k in range(2):
-        now = d.now()._replace(t=d.t + k, seen=d.seen + k * d.batches.size)
-        batches.append(d.data(d.batches(now), chance.key(d.seed, "batch", now.t)))
-    if not isinstance(batches[0], Batch):
-        raise Unfit("passes its batch in parts")
-    gradient.hear(d.objective, d.theta, batches[0])  # what is made once and kept is made now
-    first, second = (gradient.hear(d.objective, d.theta, batch) for batch in batches)
-    gradient.alike(first, second, d.theta)
-    return first, batches[0]
