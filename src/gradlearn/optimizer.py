@@ -76,11 +76,10 @@ class Light(Optimizer):
 
     def moving(self, group: dict[str, Any]) -> list[Tensor]:
         """The parameters of a group that have a gradient, each gradient in the strides of its parameter."""
-        pairs = self.pairs(group)
-        params = [p for p, _ in pairs]
-        if group.get("fused") and list(map(Tensor.stride, params)) != [g.stride() for _, g in pairs]:
-            for p, g in pairs:
-                if g.stride() != p.stride():
+        params = [p for p in group["params"] if p.grad is not None]
+        if group.get("fused"):
+            for p in params:
+                if (g := p.grad) is not None and g.stride() != p.stride():
                     p.grad = torch.empty_like(p).copy_(g)
         return params
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ class Theta:
         self.blocks = [lay_out(group) for group in by_kind(members)]
         self.members = [m for b in self.blocks for m in b.members]
         self._places = [(owner._parameters, name, m) for m in self.members for owner, name in m.owners]
+        self._registered = tuple(zip(*((registry, name, m.param) for registry, name, m in self._places), strict=True))
+        self._params = [m.param for m in self.members]
         self._pointers = [m.view.data_ptr() for m in self.members]
         self._versions = [0] * len(self.members)
         self._watched = [(m.param, m.grad) for m in self.members]
@@ -82,12 +85,15 @@ class Theta:
         Raises:
             InputTrouble: a parameter changed dtype, device or shape, was replaced, or a new one appeared.
         """
-        for i, m in enumerate(self.members):
-            if m.param.data_ptr() != self._pointers[i]:
-                self._mend(m)
-        for registry, name, m in self._places:
-            if registry.get(name) is not m.param:
-                self._adopt(registry, name, m)
+        if list(map(Tensor.data_ptr, self._params)) != self._pointers:
+            for i, m in enumerate(self.members):
+                if m.param.data_ptr() != self._pointers[i]:
+                    self._mend(m)
+        registries, names, params = self._registered
+        if not all(map(is_, map(dict.get, registries, names), params)):
+            for registry, name, m in self._places:
+                if registry.get(name) is not m.param:
+                    self._adopt(registry, name, m)
         if list(map(len, self._registries)) != self._sizes:
             self._look_for_new()
 
