@@ -91,7 +91,8 @@ def test_the_model_that_is_returned_is_the_one_that_was_scored():
 
 def test_history_has_a_value_a_step_and_a_value_a_score():
     run = fit(net(), (X, Y), steps=40, score_every=10)
-    assert set(run.history) == {"loss", "grad_norm", "val_step", "val_accuracy", "val_loss"}
+    scored = {f"{split}_{name}" for split in ("train", "val") for name in ("step", "accuracy", "loss")}
+    assert set(run.history) == {"loss", "grad_norm"} | scored
     assert len(run.history["loss"]) == len(run.history["grad_norm"]) == 40
     assert run.history["val_step"] == [10, 20, 30, 40]
     assert len(run.history["val_loss"]) == 4

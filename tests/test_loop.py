@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.adapt import Examples
+from gradlearn.care import perform
 from gradlearn.find import find
-from gradlearn.loop import Cadence, Descent, evaluating, keep_shown, perform, score, train
+from gradlearn.loop import Cadence, Descent, evaluating, keep_shown, score, train
 from gradlearn.optimizer import pack
 from gradlearn.record.record import Record
 from gradlearn.symbols import Action, Batch, Data, Losses, Now, Score, Step

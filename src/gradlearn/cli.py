@@ -159,6 +159,9 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     plan.add_argument("--shift", type=int, help="augmentation: pixels")
     plan.add_argument("--mirror", type=yes_or_no, help="augmentation: left-right mirror images, yes or no")
     plan.add_argument("--no-act", action="store_true", help="watch only; the first non-finite step ends the run")
+    plan.add_argument(
+        "--without", type=lambda text: text.split(","), help="checks and remedies to leave out, such as rewind,crawling"
+    )
     run = sub.add_argument_group("run")
     run.add_argument("--seed", type=int)
     run.add_argument("--name", help="of the run folder; default images-001, images-002, ...")

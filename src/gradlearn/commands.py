@@ -30,6 +30,7 @@ EQUATION = (
     "clip",
     "shift",
     "mirror",
+    "without",
 )
 PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_every")
 

@@ -38,7 +38,7 @@ from gradlearn.plan import (
     usual_epochs,
 )
 from gradlearn.program.choice import again, choose_program
-from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, settings, story_of, summarise, usable
+from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, sample_of, settings, story_of, summarise, usable
 from gradlearn.supervised import Supervised, operations, predict, split_of, try_out
 from gradlearn.symbols import Action, Finding, Score, Step
 
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from gradlearn.record.record import Record
 
 SETTINGS = ("time", "epochs", "steps", "batch", "update", "lr", "act", "seed", "device", "compile")
-MORE = ("rate", "average", "gradient", "batches", "penalty", "grow", "clip", "save_every", "score_every")
+CARE = ("without", "watch", "remedies")
+MORE = ("rate", "average", "gradient", "batches", "penalty", "grow", "clip", "save_every", "score_every", *CARE)
 
 
 @dataclass
@@ -56,7 +57,8 @@ class Run:
     Attributes:
         model: the trained module, in evaluation mode, owning its parameters.
         score: on validation data; None without any.
-        history: series by name: "loss" and "grad_norm" per step; "val_step" and "val_<score>" per scoring.
+        history: series by name: "loss" and "grad_norm" per step; "val_step" and "val_<score>" per scoring, "train_..." of a
+            sample of the training data likewise.
         findings: what the watch saw.
         actions: what was done.
         stop: {"reason", "message"}.
@@ -223,7 +225,7 @@ def choices_of(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str
         del user["act"]
     user |= {k.replace("__", "."): v for k, v in options.items()}
     user = {k: v.item() if isinstance(v, np.generic) else v for k, v in user.items()}
-    for several in ("rate", "penalty"):
+    for several in ("rate", "penalty", *CARE):
         if isinstance(user.get(several), str):
             user[several] = user[several].split(",")
     for name in user:
@@ -308,6 +310,7 @@ def planned(task: Supervised, plan: Plan, begun: float, runs: int = 1) -> tuple[
         try:
             choose_program(d, plan, 0, budget)
             pace, scoring = measure(d, min(1.0, 0.02 * budget)), measure_score(d, valid)
+            scoring += measure_score(d, sample_of(d.data, valid, plan["seed"]))
         finally:
             d.theta.release()
         reserve = scoring + 0.1
@@ -357,10 +360,12 @@ def result_of(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, reco
     h = d.history
     series: dict[str, list[float]] = {"loss": h.loss, "grad_norm": h.norm}
     last = None
-    for t, _, last in h.scores:
-        series.setdefault("val_step", []).append(t)
-        for name, value in last.all.items():
-            series.setdefault(f"val_{name}", []).append(value)
+    for t, split, found in h.scores:
+        own = "val" if split == "valid" else split
+        last = found if split == "valid" else last
+        series.setdefault(f"{own}_step", []).append(t)
+        for name, value in found.all.items():
+            series.setdefault(f"{own}_{name}", []).append(value)
     task = d.task
     assert isinstance(task, Supervised), "fit trains its own task"
     described = _described(task, plan)

@@ -86,8 +86,9 @@ class Live:
 def describe(descent: Descent, step: Step, loss: float, pace: float) -> str:
     """One line: step, epoch, losses, score, learning rate, examples a second, time left."""
     parts = [f"step {step.t + 1}/{descent.controls.end}", f"epoch {step.epoch:.2f}", f"loss {loss:.4g}"]
-    if descent.history.scores:
-        _, split, score = descent.history.scores[-1]
+    shown = [row for row in descent.history.scores[-3:] if row[1] != "train"]
+    if shown:
+        _, split, score = shown[-1]
         if "loss" in score.all:
             parts.append(f"{split} loss {score.all['loss']:.4g}")
         value = f"{score.value:.2%}" if score.name == "accuracy" else f"{score.value:.4g}"

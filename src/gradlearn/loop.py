@@ -10,173 +10,26 @@ taken in one call; they are logged and watched one by one all the same, and take
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gradlearn import chance
-from gradlearn.batchnorm import renew
+from gradlearn.batchnorm import renew as renew_statistics
+from gradlearn.care import look, look_around, perform, renew
+from gradlearn.descent import Cadence, Descent, Recorder, Snapshot
 from gradlearn.errors import NumericsTrouble
 from gradlearn.optimizer import pack, unpack
-from gradlearn.step import schedule
 from gradlearn.step import step as take
-from gradlearn.symbols import (
-    Action,
-    Average,
-    Batches,
-    Check,
-    Controls,
-    Data,
-    Finding,
-    Gradient,
-    History,
-    Now,
-    Objective,
-    Rate,
-    Remedy,
-    Score,
-    Step,
-    Task,
-    Update,
-)
-from gradlearn.theta import Theta
+from gradlearn.symbols import Action, Controls, Data, Score, Step
 
-if TYPE_CHECKING:
-    from gradlearn.program.compiled import Program
+__all__ = ["Cadence", "Descent", "Recorder", "Snapshot", "advance", "evaluating", "keep_shown", "restore", "save", "score", "train"]
 
 GLANCE = 0.03  # seconds of steps that are taken in one call at most: a clock and a signal wait that long
-
-
-class Recorder(Protocol):
-    """What the loop asks of a run folder; `record.record.Record` is one."""
-
-    def step(self, step: Step) -> None:
-        """One row of steps.jsonl."""
-
-    def score(self, t: int, split: str, score: Score, seconds: float) -> None:
-        """One row of scores.jsonl."""
-
-    def finding(self, finding: Finding) -> None:
-        """One row of findings.jsonl."""
-
-    def action(self, action: Action) -> None:
-        """One row of actions.jsonl."""
-
-    def checkpoint(self, t: int, parts: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> bool:
-        """Commit the state after t steps; False where the disk refused and the run may go on."""
-        ...
-
-    def close(self) -> None:
-        """Write out what is buffered; nothing is written afterwards."""
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """A point of the run to come back to, in memory; the ring of them is in every checkpoint."""
-
-    t: int
-    theta: list[Tensor]
-    update: dict[str, Tensor]
-    groups: list[dict[str, Any]]
-    average: dict[str, Tensor]
-
-
-@dataclass(slots=True)
-class Cadence:
-    """How often the loop looks up from the steps. All of it is a function of t or of the clock, never of the weights."""
-
-    score: int = 0  # steps between two scores on the validation data; 0 = only at the end
-    snapshot: int = 50  # steps between two snapshots
-    save: int = 0  # steps between two checkpoints; 0 = by time
-    save_seconds: float = 60.0
-    ring: int = 3
-
-
-@dataclass(slots=True)
-class Descent:
-    """One descent: its parts, and its whole state."""
-
-    task: Task
-    theta: Theta
-    objective: Objective
-    data: Data
-    batches: Batches
-    gradient: Gradient
-    update: Update
-    rate: Sequence[Rate]
-    average: Average
-    controls: Controls
-    checks: Sequence[Check] = ()
-    remedies: Sequence[Remedy] = ()
-    valid: Data | None = None  # scored while the run goes on, and at its end
-    test: Data | None = None  # scored once, at the end
-    seed: int = 0
-    cadence: Cadence = field(default_factory=Cadence)
-    history: History = field(default_factory=History)
-    t: int = 0
-    seen: int = 0
-    round: int = 0
-    seconds: float = 0.0  # spent so far, over all processes of this run
-    ring: list[Snapshot] = field(default_factory=list)
-    replay: list[Action] = field(default_factory=list)  # decided by a clock in a process that is gone
-    interrupted: bool = False  # set by who must end before the end: the loop saves and leaves
-    program: Program | None = None  # the step, compiled; None: step by step in PyTorch
-
-    def now(self) -> Now:
-        """When we are."""
-        return Now(self.t, self.controls.end, self.seen, self.seed, self.round, self.controls.batch)
-
-    def finite(self, more: Iterable[Tensor] | None = None) -> bool:
-        """Whether every number of the state is one: theta, running statistics, update, average; an infinite mask is meant so.
-
-        `more`: the tensors of update and average, where they have been gathered already.
-        """
-        buffers = self.theta.buffers()
-        kept = self.ring[-1].theta[len(self.theta.blocks) :] if self.ring else buffers
-        state = [b.flat for b in self.theta.blocks] + [b for b, k in zip(buffers, kept, strict=True) if torch.isfinite(k).all()]
-        state += [*pack(self.update)[0].values(), *self.average.state().values()] if more is None else more
-        norms = [torch.linalg.vector_norm(t).double().cpu() for t in state if t.is_floating_point()]
-        total = torch.stack(norms).sum().item()
-        return total - total == 0.0
-
-    def risen(self) -> bool:
-        """Whether the loss stands far above where it began: no state to come back to."""
-        losses = self.history.loss
-        first, last = sorted(losses[:3]), sorted(losses[-9:])
-        return len(losses) > 20 and not last[4] <= 3.0 * abs(first[1]) + 1e-12
-
-    def remember(self) -> None:
-        """Take a snapshot, if there is nothing in it that nobody would come back to; the oldest falls out of the ring."""
-        (tensors, groups), shown = pack(self.update), self.average.state()
-        state = (*tensors.values(), *shown.values())
-        if self.ring and not (self.history.applied[-1:] == [True] and self.finite(state) and not self.risen()):
-            return
-        copy = {k: v.clone() for k, v in tensors.items()}
-        average = {k: v.clone() for k, v in shown.items()}
-        self.ring.append(Snapshot(self.t, self.theta.snapshot(), copy, groups, average))
-        del self.ring[: -self.cadence.ring]
-
-    def clean_buffers(self) -> None:
-        """A forward pass over a bad example leaves NaN in running statistics: such buffers go back to the last snapshot."""
-        kept = self.ring[-1].theta[len(self.theta.blocks) :]
-        for place, value in zip(self.theta.buffers(), kept, strict=True):
-            if place.is_floating_point() and not torch.isfinite(place).all():
-                place.copy_(value)
-
-    def rewind(self, before: int) -> int:
-        """Go back to the newest snapshot that is at least `before` steps old (else the oldest); t goes on. Returns its t."""
-        good = [s for s in self.ring if s.t <= self.t - before] or self.ring[:1]
-        snapshot = good[-1]
-        self.theta.restore(snapshot.theta)
-        unpack(self.update, snapshot.update, snapshot.groups)
-        self.average.load(snapshot.average)
-        self.ring = [s for s in self.ring if s.t <= snapshot.t]
-        return snapshot.t
 
 
 def train(
@@ -197,6 +50,8 @@ def train(
     modes = _modes(model)
     model.train()
     try:
+        if d.t == 0:
+            look_around(d, "before", record)
         while d.t < d.controls.end and d.controls.stop < 0 and not d.interrupted:
             steps, back = advance(d, ahead)
             for k, step in enumerate(steps):
@@ -204,13 +59,13 @@ def train(
                 if record is not None:
                     record.step(step)
                 settle = partial(back, k + 1) if back is not None and k + 1 < len(steps) else None
-                acted = _watch(d, step, record, settle)
+                acted = look(d, step, record, settle)
                 d.seconds = spent + time.perf_counter() - start
                 last = acted or k + 1 == len(steps)
                 if last:
                     _obey_clock(d, clock, record)
                     if d.cadence.score and d.t % d.cadence.score == 0 and d.t < d.controls.end:
-                        score(d, record, "valid", d.valid)
+                        _score_all(d, record, {"train": d.sample, "valid": d.valid})
                 yield step
                 if last:
                     break
@@ -230,10 +85,12 @@ def advance(d: Descent, ahead: bool) -> tuple[list[Step], Callable[[int], None] 
     begin = time.perf_counter()
     if not d.ring or (d.t % d.cadence.snapshot == 0 and d.ring[-1].t != d.t):
         d.remember()
+        renew(d)
     if d.program is not None and d.program.whole and d.program.fits(d):
         return d.program.advance(d, _room(d) if ahead else 1)
     now = d.now()
     batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
+    d.history.waited += time.perf_counter() - begin
     gradient = d.gradient if d.program is None or d.program.whole else d.program.gradient
     step = take(d.theta, batch, d.objective, gradient, d.update, d.rate, d.average, now, d.controls, len(d.data), begin)
     return [step], None
@@ -267,57 +124,11 @@ def _conclude(d: Descent, record: Recorder | None) -> None:
         perform(d, Action(d.t - 1, "rewind", "the run ends with its last good weights"), record)
     if d.t >= d.controls.end and d.valid is not None and hasattr(d.average, "choose"):
         d.average.choose(d.theta, lambda: _scored(d, d.valid))  # pyright: ignore[reportAttributeAccessIssue]
-    for split, data in (("valid", d.valid), ("test", d.test)):
-        if (d.t >= d.controls.end or not d.interrupted) and not any(t == d.t and name == split for t, name, _ in d.history.scores):
-            score(d, record, split, data)
+    if d.t >= d.controls.end or not d.interrupted:
+        _score_all(d, record, {"train": d.sample, "valid": d.valid, "test": d.test})
+        look_around(d, "after", record)
     if record is not None:
         save(d, record, d.ring if d.interrupted else ())
-
-
-def _watch(d: Descent, step: Step, record: Recorder | None, settle: Callable[[], None] | None = None) -> bool:
-    """Let every check that is due look and speak; let the first remedy that has an answer act. Whether one did.
-
-    `settle` is called before the first act: it takes back steps that were taken ahead.
-    """
-    acted = False
-    for check in d.checks:
-        if (step.t + 1) % check.every or (step.applied and getattr(check, "of", "") == "blocked"):
-            continue
-        values = check.measure(step, d.theta, d.objective)
-        if isinstance(values, Mapping):
-            d.history.note(step.t, type(check).__module__.rpartition(".")[2], values)
-        finding = check.judge(d.history)
-        if finding is None:
-            continue
-        d.history.findings.append(finding)
-        if record is not None:
-            record.finding(finding)
-        for remedy in d.remedies:
-            actions = remedy(finding, d.history, d.controls) if finding.name in remedy.answers else None
-            if actions:
-                if settle is not None and not acted:
-                    settle()
-                acted = True
-                for action in actions:
-                    perform(d, action, record)
-                break
-    return acted
-
-
-def perform(d: Descent, action: Action, record: Recorder | None = None) -> None:
-    """Carry out one action and log it."""
-    if action.name == "rewind":
-        back = d.rewind(d.cadence.snapshot if d.history.applied and d.history.applied[-1] else 0)
-        action = Action(action.t, "rewind", action.why, "t", float(d.t), float(back), action.by)
-    elif action.name == "finish" and action.after is not None:
-        d.controls.level = schedule(d.rate, d.now(), d.controls)
-        d.controls.finish, d.controls.end = d.t, int(action.after)
-    elif action.dial and action.after is not None:
-        kind = type(getattr(d.controls, action.dial))
-        setattr(d.controls, action.dial, kind(action.after))
-    d.history.actions.append(action)
-    if record is not None:
-        record.action(action)
 
 
 def _obey_clock(d: Descent, clock: Callable[[Descent], Action | None] | None, record: Recorder | None) -> None:
@@ -326,6 +137,15 @@ def _obey_clock(d: Descent, clock: Callable[[Descent], Action | None] | None, re
     action = clock(d) if clock is not None else None
     if action is not None:
         perform(d, action, record)
+
+
+def _score_all(d: Descent, record: Recorder | None, sets: Mapping[str, Data | None]) -> None:
+    """Score what has not been scored at this step, then let the checks that go by scores look."""
+    done = [
+        score(d, record, k, data) for k, data in sets.items() if not any(t == d.t and name == k for t, name, _ in d.history.scores)
+    ]
+    if any(done):
+        look_around(d, "scored", record)
 
 
 def _save_due(d: Descent, saved: float) -> bool:
@@ -362,7 +182,7 @@ def _scored(d: Descent, data: Data | None) -> Score:
 def _refresh(d: Descent) -> None:
     """BatchNorm's statistics of the weights shown, where the average asks for it."""
     if getattr(d.average, "refresh", False):
-        renew(d.theta.model, lambda batch: d.task.losses(d.theta.model, batch), d.data, d.seed)
+        renew_statistics(d.theta.model, lambda batch: d.task.losses(d.theta.model, batch), d.data, d.seed)
 
 
 def keep_shown(d: Descent) -> None:

@@ -30,7 +30,7 @@ from gradlearn.learn import SETTINGS, Run, choices_of, fit, planned, result_of, 
 from gradlearn.loop import Descent, keep_shown
 from gradlearn.optimizer import pack, unpack
 from gradlearn.plan import Plan
-from gradlearn.run import carry_out, failed
+from gradlearn.run import carry_out, checks_of, failed, remedies_of, sample_of
 from gradlearn.supervised import Supervised
 from gradlearn.symbols import Controls, History
 
@@ -142,12 +142,12 @@ class _Shared:
         seed, end = given["seed"], self.plan["steps"]
         task = self._build(d.theta.model, given)
         controls = Controls(end=end, clip=self.plan["clip"])
-        checks, remedies = ([type(x)(**self.plan.options(_name(x))) for x in xs] for xs in (d.checks, d.remedies))
         new = {
             "history": History(),
             "controls": controls,
-            "checks": checks,
-            "remedies": remedies,
+            "checks": checks_of(self.plan),
+            "remedies": remedies_of(self.plan),
+            "sample": sample_of(task.data("train"), task.sets["valid"], seed),
             "t": 0,
             "seen": 0,
             "seconds": 0.0,
@@ -163,10 +163,6 @@ class _Shared:
             if name in given and given[name] != "auto":
                 plan.choices[name] = replace(plan.choices[name], value=given[name], by="user", why="as given")
         return plan
-
-
-def _name(part: Any) -> str:
-    return type(part).__module__.rpartition(".")[2]
 
 
 def _share(model: nn.Module, data: Any, loss: Any, valid: Any, weight: Any, given: Mapping[str, Any], runs: int) -> _Shared | None:

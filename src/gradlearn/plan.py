@@ -250,7 +250,25 @@ def choose_descent(plan: Plan) -> None:
     plan.choose("clip", 0.0, "the update bounds its own steps")
     if not (is_number(plan["clip"]) and plan["clip"] >= 0):
         raise InputTrouble(f"--clip {plan['clip']}: must be a finite number of at least 0")
-    plan.choose("act", True, "remedies are on")
+    choose_care(plan)
+
+
+def choose_care(plan: Plan) -> None:
+    """Which checks watch and which remedies act: all of the usual ones, less those in `without`."""
+    act = plan.choose("act", True, "remedies are on")
+    left_out = list(plan.get("without", []))
+    known = [*names("watch"), *names("remedy")]
+    for name in left_out:
+        if name not in known:
+            raise InputTrouble(f"--without {name}: no check or remedy of this name{nearest(name, known)}")
+    asked = {"noise": bool(plan.get("grow")), "grow": bool(plan.get("grow"))}
+    usual = {
+        kind: [n for n in names(kind) if asked.get(n, attribute(kind, n, "usual") is not False)] for kind in ("watch", "remedy")
+    }
+    plan.choose("watch", [n for n in usual["watch"] if n not in left_out], "every usual check")
+    ordered = sorted(usual["remedy"], key=lambda n: attribute("remedy", n, "order") or 0)
+    acting = [n for n in ordered if n not in left_out] if act else ["stop"]
+    plan.choose("remedies", acting, "every usual remedy, in this order" if act else "watch only")
 
 
 def is_number(value: Any) -> bool:

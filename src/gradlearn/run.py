@@ -7,6 +7,7 @@ The one place where the parts meet. `learn.py` (Python) and `cli.py` (command li
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,14 +31,16 @@ from gradlearn.plan import PIECE, Plan
 from gradlearn.symbols import Action, Batch, Controls, Data, History, Losses, Step, Task
 from gradlearn.theta import Theta
 
+SAMPLE = 1000  # training examples that are scored beside the validation data
+SHARE = 0.005  # of the time of the run that one check may take
 Show = Callable[[Descent, Step], None]
 
 
 class TaskObjective:
     """L for one task and model."""
 
-    def __init__(self, task: Task, model: nn.Module, data: Data | None = None) -> None:
-        self.task, self.model, self.data = task, model, data
+    def __init__(self, task: Task, model: nn.Module, data: Data | None = None, valid: Data | None = None) -> None:
+        self.task, self.model, self.data, self.valid = task, model, data, valid
 
     def __call__(self, batch: Batch) -> Losses:
         """The task's losses of this batch."""
@@ -118,10 +122,11 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     kind = find("update", plan["update"])
     groups = theta.groups() if _elementwise(plan["update"], plan) else theta.views()
     update = kind(groups, lr=plan["lr"], **options("update", plan["update"], plan, {"seed": seed, "n": len(data)}))
+    valid, test = (None if given is None else placed(given, device) for given in (valid, test))
     d = Descent(
         task=task,
         theta=theta,
-        objective=penalised(TaskObjective(task, theta.model, data), penalties(plan)),
+        objective=penalised(TaskObjective(task, theta.model, data, valid), penalties(plan)),
         data=data,
         batches=batches,
         gradient=find("gradient", plan["gradient"])(**options("gradient", plan["gradient"], plan)),
@@ -129,12 +134,11 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
         rate=[find("rate", name)(**plan.options(name)) for name in plan["rate"]],
         average=_average(plan, theta, update),
         controls=Controls(end=plan.get("steps", 0), clip=plan["clip"]),
-        checks=[
-            find("watch", name)(**plan.options(name)) for name in ("finite", "divergence", *(["noise"] if plan.get("grow") else []))
-        ],
-        remedies=_remedies(plan),
-        valid=None if valid is None else placed(valid, device),
-        test=None if test is None else placed(test, device),
+        checks=checks_of(plan),
+        remedies=remedies_of(plan),
+        valid=valid,
+        test=test,
+        sample=sample_of(data, valid, seed),
         seed=seed,
         cadence=Cadence(
             score=plan.get("score_every", 0),
@@ -145,6 +149,14 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     for group in update.param_groups:
         group["initial_lr"] = group["lr"]
     return d
+
+
+def sample_of(data: Data, valid: Data | None, seed: int) -> Data | None:
+    """As many training examples as there are for validation, SAMPLE at most: what the two score tells how far they are apart."""
+    if valid is None or not len(valid):
+        return None
+    rows = chance.permutation(len(data), seed, "sample")[: min(len(valid), SAMPLE)]
+    return Subset(data, torch.from_numpy(np.sort(rows)))
 
 
 def _elementwise(name: str, plan: Plan) -> bool:
@@ -181,13 +193,21 @@ def usable(device: str) -> str:
     return device
 
 
-def _remedies(plan: Plan) -> list[Any]:
-    if plan["act"]:
-        return [
-            find("remedy", name)(**plan.options(name))
-            for name in ("skip", "rewind", *(["grow"] if plan.get("grow") else []), "stop")
-        ]
-    return [find("remedy", "stop")(**plan.options("stop"))]
+def checks_of(plan: Plan) -> list[Any]:
+    """The health checks that a plan names, each looking no oftener than its share of the time allows."""
+    found = []
+    for name in plan.get("watch", ["finite", "divergence"]):
+        kind = find("watch", name)
+        check = kind(**plan.options(name))
+        if kind.cost and f"{name}.every" not in plan:
+            check.every = max(check.every, math.ceil(kind.cost / SHARE))
+        found.append(check)
+    return found
+
+
+def remedies_of(plan: Plan) -> list[Any]:
+    """The remedies that a plan names, in the order in which they are asked."""
+    return [find("remedy", name)(**plan.options(name)) for name in plan.get("remedies", ["skip", "rewind", "stop"])]
 
 
 def measure(d: Descent, seconds: float) -> float:

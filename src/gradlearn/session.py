@@ -196,7 +196,7 @@ def _measure(task: Images, plan: Plan, left: float) -> tuple[float, float, float
         pace = _pace(task, plan, left)
     task.choose_augmentation(left / pace * batch_size(plan, n) / n)
     d = build(task, _scratch(plan), valid=task.data("valid"), test=task.data("test"))
-    valid, test = measure_score(d, d.valid), measure_score(d, d.test)
+    valid, test = measure_score(d, d.valid) + measure_score(d, d.sample), measure_score(d, d.test)
     looks = plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
     return pace, looks * valid / left, 2.0 * (valid + test) + ENDING + 0.015 * left
 

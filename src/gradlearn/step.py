@@ -33,8 +33,8 @@ def step(
     estimate = gradient(objective, theta, batch)  # leaves g in .grad
     lr = set_rates(update, factor(rate, now, controls))
     if estimate.finite:
-        if 0.0 < controls.clip < estimate.norm:
-            theta.scale_grad(controls.clip / estimate.norm)
+        if 0.0 < (most := limit(controls)) < estimate.norm:
+            theta.scale_grad(most / estimate.norm)
         update.observe(estimate)
         # a closure evaluates the same batch with the same draws again; torch's updates would call it even if they need none
         closure = (lambda: gradient(objective, theta, batch).loss) if getattr(update, "needs_closure", False) else None
@@ -57,6 +57,11 @@ def step(
 def factor(rate: Sequence[Rate], now: Now, controls: Controls) -> float:
     """eta as a factor of each group's own base: the schedules, times the dial."""
     return controls.rate * schedule(rate, now, controls)
+
+
+def limit(controls: Controls) -> float:
+    """The bound on ||g||_2, the lower of the two dials that are not 0; 0 where both are."""
+    return min(controls.clip or controls.bound, controls.bound or controls.clip)
 
 
 def schedule(rate: Sequence[Rate], now: Now, controls: Controls) -> float:

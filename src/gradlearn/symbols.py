@@ -149,6 +149,7 @@ class Controls:
 
     rate: float = 1.0  # factor on every learning rate
     clip: float = 0.0  # bound on ||g||_2; 0 = none
+    bound: float = 0.0  # another, which a remedy renews at every snapshot from the norms of the run so far; 0 = none
     batch: int = 0  # examples in a batch; 0 = what the plan chose
     end: int = 0  # T: the step at which the run is over
     finish: int = -1  # from this step on the rate falls from `level` in a straight line to zero at `end`; -1 = never asked
@@ -165,6 +166,7 @@ class History:
         self.lr: list[float] = []
         self.applied: list[bool] = []  # False where the update was blocked
         self.last: Step | None = None
+        self.waited = 0.0  # seconds that this process has waited for data
         self.scores: list[tuple[int, str, Score]] = []  # (t, split, score)
         self.findings: list[Finding] = []
         self.actions: list[Action] = []
@@ -226,6 +228,7 @@ class Objective(Protocol):
 
     model: nn.Module
     data: Data | None  # the training data, for a check that looks at examples of its own choice; None: nobody said
+    # it may also have `valid`: the validation data, likewise
 
     def __call__(self, batch: Batch) -> Losses: ...
 
@@ -290,8 +293,11 @@ class Average(Protocol):
 
 
 class Check(Protocol):
-    """A health check: measure, judge, say. Leaves theta, buffers and random state bitwise as found.
+    """A health check: measure, judge, say. Leaves theta, buffers, `.grad` and random state bitwise as found.
 
+    `when`: "during" (default): after every `every` steps; "before": once, before the first step; "scored": after each scoring, when
+    `History.scores` has new rows ("train" for a sample of the training data, "valid"); "after": at the end.
+    `usual = False`: not in a run unless asked for. `cost`, a plain number on the class, sets how often it looks at least.
     `looks = False`: of a step that was applied it wants the numbers alone, not theta, so that several may be taken in one call.
     `of = "blocked"`: it has nothing to say of steps that were applied, and is not asked.
     """
@@ -307,7 +313,12 @@ class Check(Protocol):
 
 
 class Remedy(Protocol):
-    """One kind of action: what to do about a finding, or None to leave it to the next remedy."""
+    """One kind of action: what to do about a finding, or None to leave it to the next remedy.
+
+    `order`, a plain number on the class: remedies are asked in this order. `enact(action, theta, objective, update)`: does what no
+    dial can, when the action is performed; may return the action with what came of it. `renew(history, controls)`: asked at every
+    snapshot, for a bound that holds for each step until the next. `usual = False`: not in a run unless asked for.
+    """
 
     answers: tuple[str, ...]  # names of findings
 

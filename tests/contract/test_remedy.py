@@ -10,7 +10,7 @@ import pytest
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find, names
 from gradlearn.plan import Plan, choose_descent
-from gradlearn.run import _remedies
+from gradlearn.run import remedies_of
 from gradlearn.symbols import Action, Controls, Finding, History, Step
 
 NAMES = names("remedy")
@@ -80,7 +80,7 @@ def test_it_names_the_findings_it_answers(name: str):
 
 
 def test_the_loop_asks_a_remedy_for_its_own_findings_only():
-    from gradlearn.loop import _watch
+    from gradlearn.care import look
     from toys import Line, descent
 
     class Says:
@@ -99,13 +99,13 @@ def test_the_loop_asks_a_remedy_for_its_own_findings_only():
 
     d = descent(Line(), 5)
     d.checks, d.remedies = [Says()], [Eager(), *d.remedies]  # type: ignore[list-item]
-    _watch(d, Step(0, 1.0, 1.0, 0.1, 8, 0.0, True, 0.0), None)
+    look(d, Step(0, 1.0, 1.0, 0.1, 8, 0.0, True, 0.0), None)
     assert [f.name for f in d.history.findings] == ["overfit"]
     assert d.history.actions == []
 
 
 def test_the_first_remedy_with_an_answer_is_the_only_one():
-    from gradlearn.loop import _watch
+    from gradlearn.care import look
     from toys import Line, descent
 
     class Says:
@@ -118,7 +118,7 @@ def test_the_first_remedy_with_an_answer_is_the_only_one():
 
     d = descent(Line(), 5)
     d.checks = [Says()]  # type: ignore[list-item]
-    _watch(d, Step(0, 1.0, 1.0, 0.1, 8, 0.0, True, 0.0), None)
+    look(d, Step(0, 1.0, 1.0, 0.1, 8, 0.0, True, 0.0), None)
     assert [a.name for a in d.history.actions] == ["skip"]
 
 
@@ -161,9 +161,9 @@ def test_stop_ends_with_code_three_and_good_weights():
 def test_a_run_asks_stop_last_and_with_act_off_only_stop_for_non_finite_numbers():
     plan = Plan({"steps": 10})
     choose_descent(plan)
-    assert [type(r).__name__ for r in _remedies(plan)] == ["Skip", "Rewind", "Stop"]
+    assert [type(r).__name__ for r in remedies_of(plan)] == ["Skip", "Rewind", "Stop"]
     plan = Plan({"steps": 10, "act": False})
     choose_descent(plan)
-    (only,) = _remedies(plan)
+    (only,) = remedies_of(plan)
     assert type(only).__name__ == "Stop"
     assert only.answers == ("non-finite",)

@@ -16,7 +16,7 @@ from gradlearn.theta import Theta
 
 NAMES = names("watch")
 KNOWN = {"healthy", "diverged", "non-finite", "unstable", "crawling", "noise floor", "plateau", "saddle", "minimum", "underfit"} | {
-    "overfit", "dead units", "vanishing", "exploding", "data fault", "precision fault", "slow data",
+    "overfit", "dead units", "saturated units", "vanishing", "exploding", "data fault", "precision fault", "slow data",
 }  # fmt: skip
 
 
@@ -47,10 +47,15 @@ def replayed(check: Any, told: History, theta: Theta, objective: Bowl) -> list[F
         step = Step(t, loss, norm, 0.1, 32, t * 0.1, applied, 0.0, torch.arange(32))
         history.add(step)
         history.measured = measured(told, t)
-        if (t + 1) % check.every == 0:
+        history.scores = [row for row in told.scores if row[0] <= t + 1]
+        due = {"during": (t + 1) % getattr(check, "every", 1) == 0, "after": t + 1 == len(told.loss), "before": t == 0}
+        due["scored"] = any(row[0] == t + 1 for row in told.scores)
+        if due[getattr(check, "when", "during")]:
             check.measure(step, theta, objective)
             finding = check.judge(history)
-            said += [finding] if finding else []
+            if finding:
+                said.append(finding)
+                history.findings.append(finding)
     return said
 
 
@@ -71,7 +76,8 @@ def test_it_speaks_on_its_own_sick_runs(name: str, setting: tuple[Theta, Bowl]):
             assert finding.name in KNOWN
             assert finding.level in ("info", "warn", "alarm")
             assert 0 <= finding.t < len(told.loss)
-            assert f"step {finding.t}" in finding.what
+            if getattr(find("watch", name), "when", "during") not in ("before", "after"):
+                assert f"step {finding.t}" in finding.what
             for text in (finding.what, finding.why, finding.remedy):
                 assert text.strip() == text != ""
                 assert "\n" not in text
@@ -111,7 +117,7 @@ def test_a_check_that_comes_in_the_middle_says_the_same(name: str, setting: tupl
             history.measured = measured(told, t)
             if t == len(told.loss) // 2:
                 new = find("watch", name)()
-            if (t + 1) % old.every == 0:
+            if getattr(old, "when", "during") == "during" and (t + 1) % old.every == 0:
                 said = []
                 for check in (old, new) if new else (old,):
                     check.measure(step, *setting)

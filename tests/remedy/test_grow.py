@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from gradlearn.care import perform
 from gradlearn.errors import InputTrouble
-from gradlearn.loop import perform
 from gradlearn.remedy.grow import Grow
 from gradlearn.symbols import Controls, Finding, History
 from toys import Line, descent

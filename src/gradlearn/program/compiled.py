@@ -34,7 +34,7 @@ from gradlearn.program.loops import Call, Item, Loop, Product, Store, add, live
 from gradlearn.program.pen import Pen
 from gradlearn.program.recording import Place, Recording
 from gradlearn.program.unfit import Unfit
-from gradlearn.step import factor, factors, set_rates
+from gradlearn.step import factor, factors, limit, set_rates
 from gradlearn.symbols import Batch, Estimate, Now, Step
 
 if TYPE_CHECKING:
@@ -255,14 +255,14 @@ class Program:
         Raises:
             Unfit: they are not the same, to rounding.
         """
-        put_back, now, clip = self._kept(d), (d.t, d.seen), d.controls.clip
-        d.controls.clip = 0.0
+        put_back, now, bounds = self._kept(d), (d.t, d.seen), (d.controls.clip, d.controls.bound)
+        d.controls.clip = d.controls.bound = 0.0
         try:
             for _ in range(2):
                 self._compare(d)
                 d.t, d.seen = d.t + 1, d.seen + self.size
         finally:
-            d.controls.clip, (d.t, d.seen) = clip, now
+            (d.controls.clip, d.controls.bound), (d.t, d.seen) = bounds, now
             put_back()
 
     def _compare(self, d: Descent) -> None:
@@ -409,7 +409,7 @@ class Program:
 
     def _given_numbers(self, d: Descent, shares: list[float]) -> np.ndarray:
         table = np.zeros((len(shares), self._width))
-        table[:, 0] = d.controls.clip
+        table[:, 0] = limit(d.controls)
         if self.inside.averages and isinstance(d.average, Ema):
             table[:, 1] = [d.average.weight(k + 1) for k in range(len(shares))]
         for given in self._each:

@@ -30,6 +30,8 @@ class Grow:
     """
 
     answers = ("noise floor",)
+    order = 60
+    usual = False  # on a processor a batch that is larger from the start saves more
 
     def __init__(self, *, times: int = 2, most: int = 1024, rate: float = 0.5, keep: str = "examples", begin: float = 0.2) -> None:
         if times < 2:

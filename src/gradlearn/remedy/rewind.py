@@ -25,6 +25,7 @@ class Rewind:
     """
 
     answers = ("non-finite", "diverged")
+    order = 20
 
     def __init__(self, *, cool: float = 0.5, most: int = 4) -> None:
         if not 0.0 < cool < 1.0:

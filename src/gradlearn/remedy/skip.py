@@ -21,6 +21,7 @@ class Skip:
     """
 
     answers = ("non-finite",)
+    order = 10
 
     def __init__(self, *, row: int = 3) -> None:
         self.row = row

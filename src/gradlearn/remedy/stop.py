@@ -21,6 +21,8 @@ class Stop:
         answers: names of the findings that end it.
     """
 
+    order = 90
+
     def __init__(self, *, answers: Sequence[str] = ("non-finite",)) -> None:
         self.answers = tuple(answers)
 

@@ -36,6 +36,7 @@ class Noise:
     """
 
     cost = 1.0
+    usual = False  # only where a larger batch may answer
 
     def __init__(self, *, every: int = 20, parts: int = 4, factor: float = 4.0, memory: int = 10) -> None:
         for name, value, least in (("every", every, 1), ("parts", parts, 2), ("factor", factor, 1.0), ("memory", memory, 2)):

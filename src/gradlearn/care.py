@@ -1,0 +1,101 @@
+"""Care: every check that is due looks and speaks; the first remedy that has an answer acts.
+
+    finding = check.judge(history);   actions = remedy(finding, history, controls);   perform(descent, action)
+
+The one place where findings become actions. Actions turn dials, rewind or stop; what is more than that, a remedy does itself
+(`enact`), and says what it did. All of it is logged with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gradlearn.descent import Descent, Recorder
+from gradlearn.step import schedule
+from gradlearn.symbols import Action, Check, Finding, Step
+
+
+def look(d: Descent, step: Step, record: Recorder | None = None, settle: Callable[[], None] | None = None) -> bool:
+    """After a step: let every check that is due look and speak, and remedies act. Whether one did.
+
+    `settle` is called before the first act: it takes back steps that were taken ahead.
+    """
+    acted = False
+    for check in d.checks:
+        if when_of(check) != "during" or (step.t + 1) % check.every:
+            continue
+        if step.applied and getattr(check, "of", "") == "blocked":
+            continue
+        finding = ask(d, check, step, record)
+        if finding is not None:
+            acted = answer(d, finding, record, None if acted else settle) or acted
+    return acted
+
+
+def look_around(d: Descent, when: str, record: Recorder | None = None) -> bool:
+    """Before the first step, after scores, after the last: let the checks of that time look, and remedies act. Whether one did."""
+    acted = False
+    blank = Step(0, math.nan, math.nan, 0.0, d.batches.size, 0.0, True, 0.0)
+    for check in d.checks:
+        if when_of(check) == when:
+            finding = ask(d, check, d.history.last or blank, record)
+            acted = (finding is not None and answer(d, finding, record)) or acted
+    return acted
+
+
+def when_of(check: Check) -> str:
+    """When a check looks: "before" the first step, "during" the run, where data were "scored", "after" the last step."""
+    return getattr(check, "when", "during")
+
+
+def ask(d: Descent, check: Check, step: Step, record: Recorder | None) -> Finding | None:
+    """What one check has to say now; noted and logged."""
+    values = check.measure(step, d.theta, d.objective)
+    if isinstance(values, Mapping):
+        d.history.note(step.t, type(check).__module__.rpartition(".")[2], values)
+    finding = check.judge(d.history)
+    if finding is not None:
+        d.history.findings.append(finding)
+        if record is not None:
+            record.finding(finding)
+    return finding
+
+
+def answer(d: Descent, finding: Finding, record: Recorder | None, settle: Callable[[], None] | None = None) -> bool:
+    """Let the first remedy that has an answer to this finding act. Whether one did."""
+    for remedy in d.remedies:
+        actions = remedy(finding, d.history, d.controls) if finding.name in remedy.answers else None
+        if actions:
+            if settle is not None:
+                settle()
+            for action in actions:
+                perform(d, action, record, remedy)
+            return True
+    return False
+
+
+def perform(d: Descent, action: Action, record: Recorder | None = None, remedy: Any = None) -> None:
+    """Carry out one action and log it. `remedy`: who asked for it; where it has an `enact`, that does what no dial can."""
+    if action.name == "rewind":
+        back = d.rewind(d.cadence.snapshot if d.history.applied and d.history.applied[-1] else 0)
+        action = Action(action.t, "rewind", action.why, "t", float(d.t), float(back), action.by)
+    elif action.name == "finish" and action.after is not None:
+        d.controls.level = schedule(d.rate, d.now(), d.controls)
+        d.controls.finish, d.controls.end = d.t, int(action.after)
+    elif action.dial and action.after is not None:
+        kind = type(getattr(d.controls, action.dial))
+        setattr(d.controls, action.dial, kind(action.after))
+    if hasattr(remedy, "enact"):
+        action = remedy.enact(action, d.theta, d.objective, d.update) or action
+    d.history.actions.append(action)
+    if record is not None:
+        record.action(action)
+
+
+def renew(d: Descent) -> None:
+    """At a snapshot: remedies that keep a bound of their own on every step renew it from the run so far."""
+    for remedy in d.remedies:
+        if hasattr(remedy, "renew"):
+            remedy.renew(d.history, d.controls)  # pyright: ignore[reportAttributeAccessIssue]
