@@ -16,6 +16,7 @@ from gradlearn import find
 ROOT = Path(gradlearn.__file__).parent
 PLUGINS = ("batches", "objective", "gradient", "update", "rate", "average", "watch", "remedy", "search")
 SHARED = {"symbols", "chance", "theta", "curvature", "errors"}
+SHARED_BY = {"update": {"optimizer", "sweep", "matrix", "polar", "around"}, "watch": {"peek", "closed_form", "preflight"}}
 HEAVY = ("torch", "numpy", "rich", "PIL", "pyarrow", "sklearn", "safetensors")
 
 
@@ -90,9 +91,9 @@ def test_imports_are_seen_wherever_they_run(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", PLUGINS)
 def test_a_plugin_imports_the_shared_modules_only(kind: str):
-    allowed = SHARED | ({"optimizer", "sweep", "matrix", "polar", "around"} if kind == "update" else set())
+    allowed = SHARED | SHARED_BY.get(kind, set())
     for name, path in modules(kind).items():
-        assert ours(imports(path)) <= allowed, name
+        assert {module.partition(".")[0] for module in ours(imports(path))} <= allowed, name
 
 
 def test_loop_and_step_know_no_plugin():
@@ -104,6 +105,13 @@ def test_loop_and_step_know_no_plugin():
 
 def test_symbols_imports_nothing_of_ours_and_nothing_heavy():
     assert {name.partition(".")[0] for name in imports(ROOT / "symbols.py")} <= set(sys.stdlib_module_names)
+
+
+def test_a_foreign_loop_needs_none_of_our_loop():
+    for name, path in modules("connect").items():
+        known = ours(imports(path))
+        assert not known & {"loop", "descent", "care", "run", "learn", "theta"}, name
+        assert not {module.partition(".")[0] for module in known} & {*PLUGINS, "tasks", "models", "record"}, name
 
 
 def test_models_know_nothing_of_training():

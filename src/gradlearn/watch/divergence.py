@@ -1,14 +1,17 @@
 """Divergence: has the loss gone up and stayed up, while every number is still finite?
 
     now = median of the last w losses, start = of the first 3, best = least median of w since the last rewind
-    diverged  <=>  now > 3 start   or   start - best > start / 5  and  now > start
+    diverged  <=>  now > 3 start   or   start - best > start / 5 + noise  and  now > start + noise
 
-Medians over w steps make it deaf to single hard batches. The thresholds stand between the spikes that a healthy run recovers
-from by itself and the runs that never come back (`docs/checks.md`). Peers look for NaN only, or at the end of an epoch.
+Medians over w steps make it deaf to single hard batches, `noise` (the usual difference between two losses) to small ones. The
+thresholds stand between the spikes that a healthy run recovers from by itself and the runs that never come back (`docs/checks.md`).
+Peers look for NaN only, or at the end of an epoch.
 """
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from statistics import median
 
 from gradlearn.errors import InputTrouble
@@ -34,6 +37,7 @@ class Divergence:
         self.window = window
         self.every = max(window // 2, 1)
         self._medians: list[float] = []  # of the losses [k every, k every + window): a cache, any of it can be made again
+        self._since, self._best = 0, math.inf  # the least of them since the last rewind
 
     def measure(self, step: Step, theta: Theta, objective: Objective) -> float | None:
         """The loss itself, which history keeps."""
@@ -49,10 +53,17 @@ class Divergence:
         now = median_of(losses[-w:])
         for i in range(len(self._medians) * self.every, len(losses) - w + 1, self.every):
             self._medians.append(median_of(losses[i : i + w]))
-        best = min(self._medians[-(-since // self.every) :], default=now)
+            self._best = min(self._best, self._medians[-1])
+        if since != self._since:
+            self._since, self._best = since, min(self._medians[-(-since // self.every) :], default=math.inf)
+        best = min(self._best, now)
         progress = start - best
         blown = now > 3.0 * abs(start) + 1e-12
         lost = progress > 0.2 * abs(start) and now > start
+        if lost and not blown:
+            last = losses[-3 * w :]
+            noise = median_of([abs(b - a) for a, b in pairwise(last)])
+            lost = progress > 0.2 * abs(start) + noise and now > start + noise
         said = max((f.t for f in history.findings if f.name == "diverged"), default=-1)
         if not (blown or lost) or since <= said > len(losses) - 5 * w:  # said already, and nothing was done about it
             return None

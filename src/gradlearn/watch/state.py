@@ -1,0 +1,131 @@
+"""State: is the memory of the update one that its gradients can have made?
+
+    S = norm over theta of one kind of state (momentum: p = 1, mean square: p = 2),    G = largest ||g|| of the window of k steps
+    spoilt  <=>  S > times * S before * max(1, G / median ||g|| before)^p
+            or   S < beta^k S before / 2, squares: each of them keeps at least beta^k of what it was
+
+The running statistics of the model are looked at too: a batch in other units moves them a million times as far as any, at no loss,
+and they are what the model is scored with. A mean of gradients cannot outgrow them. What does - a bit that flipped, a state loaded
+from somewhere else, a loop that wrote into it - takes all speed from a run (squares too large) or sends it anywhere (momentum too
+large) with no sign in the loss of why. Costs a pass over the state every `every` steps. No peer looks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradlearn.errors import InputTrouble
+from gradlearn.symbols import Finding, History, Objective, Step
+from gradlearn.theta import Theta
+
+__all__ = ["State"]
+
+SQUARES = ("exp_avg_sq", "square_avg")  # states of torch and of ours that hold squares of gradients
+WATCHED = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg")
+RUNNING = "running statistics"
+
+
+class State:
+    """Speaks when a state of the update, or of the model's norms, has changed as no gradient or batch can change it.
+
+    Args:
+        every: steps between two looks.
+        times: factor beyond what gradients explain, above 1.
+    """
+
+    cost = 0.1
+    of = "update"
+
+    def __init__(self, *, every: int = 25, times: float = 20.0) -> None:
+        if every < 1:
+            raise InputTrouble(f"--state.every {every}: must be at least 1")
+        if not times > 1.0:
+            raise InputTrouble(f"--state.times {times}: must be above 1")
+        self.every, self.times = every, times
+
+    def measure(self, step: Step, theta: Theta, objective: Objective, update: Any = None) -> Mapping[str, float] | None:
+        """{"exp_avg": its norm over all of theta, ..., "keep": beta of the squares}; None where the update is not known."""
+        squares: dict[str, float] = {}
+        for own in getattr(update, "state", {}).values():
+            for name in WATCHED:
+                if isinstance(tensor := own.get(name), Tensor):
+                    squares[name] = squares.get(name, 0.0) + torch.linalg.vector_norm(tensor).item() ** 2
+        for buffer in theta.buffers() if update is not None else ():
+            if buffer.is_floating_point() and bool(torch.isfinite(buffer).all()):
+                squares[RUNNING] = squares.get(RUNNING, 0.0) + torch.linalg.vector_norm(buffer).item() ** 2
+        found = {name: math.sqrt(value) for name, value in squares.items() if math.isfinite(value)}
+        keep = [g["betas"][1] if "betas" in g else g.get("alpha", 0.0) for g in getattr(update, "param_groups", ())]
+        return found | {"keep": float(min(keep, default=0.0))} if found else None
+
+    def judge(self, history: History) -> Finding | None:
+        """A finding where a norm has left the bounds since the look before."""
+        t = len(history.loss) - 1
+        undone = max((a.t for a in history.actions if a.name in ("rewind", "restore")), default=-1)
+        for name in (*WATCHED, RUNNING):
+            rows = [row for row in history.measured.get(f"state.{name}", [])[-2:] if row[0] > undone]
+            if len(rows) < 2 or rows[-1][0] != t:
+                continue
+            (since, before), (_, now) = rows
+            bounds = self._bounds(history, since, t, before, name)
+            if bounds is not None and not bounds[0] <= now <= bounds[1]:
+                return _finding(t, since, name, before, now, bounds)
+        return None
+
+    def _bounds(self, history: History, since: int, t: int, before: float, name: str) -> tuple[float, float] | None:
+        """Within which the norm may be now; None where too little is known."""
+        if name == RUNNING:
+            return (0.0, self.times**2 * before) if before > 0.0 else None
+        usual = [g for g in history.norm[max(since - 100, 0) : since + 1] if g - g == 0.0]
+        fresh = [g for g in history.norm[since + 1 : t + 1] if g - g == 0.0]
+        if len(usual) < 20 or not fresh or not before > 0.0 or not median(usual) > 0.0:
+            return None
+        grown = max(max(fresh) / median(usual), 1.0) ** (2 if name in SQUARES else 1)
+        keep = history.measured.get("state.keep", [(t, 0.0)])[-1][1] if name in SQUARES else 0.0
+        return 0.5 * keep ** (t - since) * before, self.times * grown * before
+
+
+def _finding(t: int, since: int, name: str, before: float, now: float, bounds: tuple[float, float]) -> Finding:
+    numbers = f"{now:.3g} long, {before:.3g} at step {since}; {bounds[0]:.3g} to {bounds[1]:.3g} can be explained"
+    own = name == RUNNING
+    return Finding(
+        t,
+        "precision fault",
+        "alarm",
+        f"step {t}: {'the running statistics are' if own else f'the {name} of the update is'} {numbers}",
+        "a batch in other units" if own else "the update's memory was written by something other than its gradients",
+        "go back to before it" if own else "take the memory back from before",
+        {
+            "kind": RUNNING if own else "update state",
+            "name": name,
+            "before": before,
+            "now": now,
+            "onset": since + 1,
+            "slows": name in SQUARES and now > before,
+        },
+    )
+
+
+def sick() -> list[History]:
+    """Squares that are a million times what they were, and a momentum a thousand times, under steady gradients."""
+    return [_run("exp_avg_sq", [1.0, 1.1, 1.1e6]), _run("momentum_buffer", [0.5, 0.4, 300.0])]
+
+
+def well() -> list[History]:
+    """A memory that falls as the gradients do, one that is shaken, and one that grows with them."""
+    grown = _run("exp_avg_sq", [1.0, 0.9, 900.0], lambda t: 30.0 if t >= 120 else 1.0)
+    return [_run("exp_avg_sq", [1.0, 0.5, 0.4]), _run("momentum_buffer", [0.5, 0.05, 0.6]), grown]
+
+
+def _run(name: str, norms: list[float], slope: Any = lambda t: 1.0) -> History:
+    history = History()
+    for t in range(50 * len(norms)):
+        history.add(Step(t, 2.0 * 0.99**t + 0.1, slope(t), 0.1, 32, t * 0.1, True, 0.0))
+        if (t + 1) % 50 == 0:
+            history.note(t, "state", {name: norms[t // 50]})
+    return history

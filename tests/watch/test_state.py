@@ -1,0 +1,95 @@
+"""State: a memory of the update that no gradient explains is found at the next look; all updates' own are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gradlearn.errors import InputTrouble
+from gradlearn.find import find
+from gradlearn.loop import train
+from gradlearn.symbols import Finding, History, Step
+from gradlearn.watch.state import State
+from toys import Line, descent
+
+
+def watched(update: str, steps: int = 260, spoil: Callable[[dict[str, Any]], None] | None = None, **more: Any) -> list[Finding]:
+    d = descent(Line(), steps, update=update, checks=("finite", "state"), remedies=(), **more)
+    for step in train(d):
+        if spoil is not None and step.t == 120:
+            for state in d.update.state.values():  # pyright: ignore[reportAttributeAccessIssue]
+                spoil(state)
+    return [f for f in d.history.findings if f.name == "precision fault"]
+
+
+def times(name: str, factor: float) -> Callable[[dict[str, Any]], None]:
+    return lambda state: state[name].mul_(factor)
+
+
+@pytest.mark.parametrize(
+    ("update", "name", "factor"),
+    [("adamw", "exp_avg_sq", 1e6), ("nadam", "exp_avg_sq", 1e6), ("rmsprop", "square_avg", 1e6)],
+)
+def test_a_spoilt_memory_is_found_at_the_next_look(update: str, name: str, factor: float):
+    (found, *_) = watched(update, spoil=times(name, factor))
+    assert found.t == 124
+    assert found.evidence["kind"] == "update state"
+    assert found.evidence["name"] == name
+    assert found.evidence["onset"] == 100, "after step 99 it was good"
+
+
+@pytest.mark.parametrize("update", ["adamw", "sgd", "nadam", "rmsprop", "lion", "muon", "split", "soap", "schedule_free"])
+def test_what_updates_do_by_themselves_is_not(update: str):
+    if getattr(find("update", update), "elementwise", True):
+        assert watched(update, 500) == []
+
+
+def told(norms: list[float], memory: list[float], name: str = "exp_avg_sq") -> Finding | None:
+    history = History()
+    for t, norm in enumerate(norms):
+        history.add(Step(t, 1.0, norm, 0.1, 8, 0.0, True, 0.0))
+        if (t + 1) % 50 == 0:
+            history.note(t, "state", {name: memory[t // 50]})
+    return State().judge(history)
+
+
+def test_a_memory_may_grow_as_its_gradients_do():
+    assert told([1.0] * 100 + [30.0] * 50, [1.0, 1.0, 900.0]) is None
+    assert told([1.0] * 100 + [1.1] * 50, [1.0, 1.0, 900.0]) is not None
+    assert told([1.0] * 100 + [30.0] * 50, [1.0, 1.0, 900.0], "momentum_buffer") is not None, "squares grow with squares"
+
+
+def test_squares_keep_what_their_beta_says():
+    def found(now: float) -> Finding | None:
+        history = History()
+        for t in range(75):
+            history.add(Step(t, 1.0, 1.0, 0.1, 8, 0.0, True, 0.0))
+        history.note(49, "state", {"exp_avg_sq": 1.0, "keep": 0.99})
+        history.note(74, "state", {"exp_avg_sq": now, "keep": 0.99})
+        return State().judge(history)
+
+    assert found(0.99**25) is None
+    assert (zeroed := found(1.0 - 0.99**25)) is not None
+    assert not zeroed.evidence["slows"]
+
+
+def test_running_statistics_that_a_batch_in_other_units_has_moved_are_found():
+    d = descent(Line(), 150, checks=("state",), remedies=())
+    for step in train(d):
+        if step.t == 120:
+            for buffer in d.theta.buffers():
+                buffer.mul_(1e7 if buffer.is_floating_point() else 1)
+    assert [(f.t, f.evidence["kind"]) for f in d.history.findings] == [(124, "running statistics")]
+
+
+def test_it_costs_nothing_where_the_update_is_not_known():
+    step = Step(0, 1.0, 1.0, 0.1, 8, 0.0, True, 0.0)
+    assert State().measure(step, None, None) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"times": 1.0}])
+def test_options_out_of_range_are_refused(options: dict[str, float]):
+    with pytest.raises(InputTrouble, match="--state"):
+        State(**options)  # pyright: ignore[reportArgumentType]
