@@ -13,8 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gradlearn.descent import Descent, Recorder
+from gradlearn.regular import settle
 from gradlearn.step import schedule
 from gradlearn.symbols import Action, Check, Finding, Step
+
+OFTEN = 10  # steps between two parts of what a remedy does bit by bit
 
 
 def look(d: Descent, step: Step, record: Recorder | None = None, settle: Callable[[], None] | None = None) -> bool:
@@ -31,6 +34,21 @@ def look(d: Descent, step: Step, record: Recorder | None = None, settle: Callabl
         finding = ask(d, check, step, record)
         if finding is not None:
             acted = answer(d, finding, record, None if acted else settle) or acted
+    if d.history.actions and (step.t + 1) % OFTEN == 0:
+        acted = _go_on(d, record, None if acted else settle) or acted
+    return acted
+
+
+def _go_on(d: Descent, record: Recorder | None, settle: Callable[[], None] | None) -> bool:
+    """Let remedies go on with what takes a while. Whether one did."""
+    begun: list[Any] = [remedy for remedy in d.remedies if hasattr(remedy, "onward")]
+    acted = False
+    for remedy in begun:
+        for action in remedy.onward(d.history, d.controls) or ():
+            if settle is not None and not acted:
+                settle()
+            perform(d, action, record)
+            acted = True
     return acted
 
 
@@ -42,6 +60,13 @@ def look_around(d: Descent, when: str, record: Recorder | None = None) -> bool:
         if when_of(check) == when:
             finding = ask(d, check, d.history.last or blank, record)
             acted = (finding is not None and answer(d, finding, record)) or acted
+    if when == "scored":
+        followers: list[Any] = [remedy for remedy in d.remedies if hasattr(remedy, "follow")]
+        for remedy in followers:
+            actions = remedy.follow(d.history, d.controls)
+            for action in actions or ():
+                perform(d, action, record, remedy)
+            acted = bool(actions) or acted
     return acted
 
 
@@ -52,7 +77,10 @@ def when_of(check: Check) -> str:
 
 def ask(d: Descent, check: Check, step: Step, record: Recorder | None) -> Finding | None:
     """What one check has to say now; noted and logged."""
-    values = check.measure(step, d.theta, d.objective)
+    if getattr(check, "of", "") == "update":
+        values = check.measure(step, d.theta, d.objective, d.update)  # pyright: ignore[reportCallIssue]
+    else:
+        values = check.measure(step, d.theta, d.objective)
     if isinstance(values, Mapping):
         d.history.note(step.t, type(check).__module__.rpartition(".")[2], values)
     finding = check.judge(d.history)
@@ -78,15 +106,20 @@ def answer(d: Descent, finding: Finding, record: Recorder | None, settle: Callab
 
 def perform(d: Descent, action: Action, record: Recorder | None = None, remedy: Any = None) -> None:
     """Carry out one action and log it. `remedy`: who asked for it; where it has an `enact`, that does what no dial can."""
-    if action.name == "rewind":
-        back = d.rewind(d.cadence.snapshot if d.history.applied and d.history.applied[-1] else 0)
-        action = Action(action.t, "rewind", action.why, "t", float(d.t), float(back), action.by)
+    if action.name in ("rewind", "restore"):  # `after`: of when the snapshot must be at the latest
+        usual = d.cadence.snapshot if d.history.applied and d.history.applied[-1] else 0
+        back = d.rewind(usual if action.after is None else d.t - int(action.after), whole=action.name == "rewind")
+        action = Action(action.t, action.name, action.why, "t", float(d.t), float(back), action.by)
+    elif action.name == "keep" and d.best is not None:
+        d.best.chosen = True
     elif action.name == "finish" and action.after is not None:
         d.controls.level = schedule(d.rate, d.now(), d.controls)
         d.controls.finish, d.controls.end = d.t, int(action.after)
     elif action.dial and action.after is not None:
         kind = type(getattr(d.controls, action.dial))
         setattr(d.controls, action.dial, kind(action.after))
+    if action.dial:  # a rewind's too: a snapshot has the weight decay of its time
+        settle(d.controls, d.update, d.data)
     if hasattr(remedy, "enact"):
         action = remedy.enact(action, d.theta, d.objective, d.update) or action
     d.history.actions.append(action)

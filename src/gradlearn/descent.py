@@ -6,8 +6,10 @@ log, schedules and the order of the data stay unique.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -74,6 +76,16 @@ class Snapshot:
 
 
 @dataclass(slots=True)
+class Best:
+    """The weights that were shown when the score on the validation data was best; kept where a remedy asks for them (`keeps`)."""
+
+    t: int
+    score: Score
+    theta: list[Tensor]
+    chosen: bool = False  # whether the run ends with them
+
+
+@dataclass(slots=True)
 class Cadence:
     """How often the loop looks up from the steps. All of it is a function of t or of the clock, never of the weights."""
 
@@ -111,13 +123,44 @@ class Descent:
     round: int = 0
     seconds: float = 0.0  # spent so far, over all processes of this run
     ring: list[Snapshot] = field(default_factory=list)
+    best: Best | None = None
     replay: list[Action] = field(default_factory=list)  # decided by a clock in a process that is gone
     interrupted: bool = False  # set by who must end before the end: the loop saves and leaves
     program: Program | None = None  # the step, compiled; None: step by step in PyTorch
 
+    def __post_init__(self) -> None:
+        """The objective obeys these dials, also where it is another descent's."""
+        objective: Any = self.objective
+        while not hasattr(objective, "controls") and hasattr(objective, "inner"):
+            objective = objective.inner  # penalties
+        if hasattr(objective, "controls"):
+            objective.controls = self.controls
+
     def now(self) -> Now:
         """When we are."""
         return Now(self.t, self.controls.end, self.seen, self.seed, self.round, self.controls.batch)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Inside, the module holds the weights that are scored and saved; afterwards it is bitwise as before."""
+        if self.best is None or not self.best.chosen:
+            with self.average.shown(self.theta):
+                yield
+            return
+        own = self.theta.snapshot()
+        self.theta.restore(self.best.theta)
+        try:
+            yield
+        finally:
+            self.theta.restore(own)
+
+    def judged(self, score: Score) -> None:
+        """The module as it stands has this score on the validation data; kept if it is the best so far and a remedy asks for it."""
+        keeper: Any = next((remedy for remedy in self.remedies if getattr(remedy, "keeps", False)), None)
+        if keeper is None or self.valid is None or (self.best is not None and self.best.chosen) or not self.finite():
+            return
+        if self.best is None or keeper.better(score, self.best.score, len(self.valid)):
+            self.best = Best(self.t, score, self.theta.snapshot())
 
     def finite(self, more: Iterable[Tensor] | None = None) -> bool:
         """Whether every number of the state is one: theta, running statistics, update, average; an infinite mask is meant so.
@@ -138,16 +181,34 @@ class Descent:
         first, last = sorted(losses[:3]), sorted(losses[-9:])
         return len(losses) > 20 and not last[4] <= 3.0 * abs(first[1]) + 1e-12
 
+    def unlearned(self) -> bool:
+        """Whether the loss is about where it began, or higher."""
+        losses = self.history.loss
+        return len(losses) < 20 or not median(losses[-9:]) < 0.9 * median(losses[:3])
+
+    def settled(self) -> bool:
+        """Whether the last losses are where those before them were: what is taken in the middle of trouble helps nobody."""
+        losses, back = self.history.loss, self.history.last_action("rewind") + 1
+        last = losses[max(back, len(losses) - 9) :]
+        before = [losses[t] for t in self.history.standing(len(losses) - len(last), 50)]
+        if len(before) < 20 or not last:
+            return True
+        level = median(before)
+        spread = 1.4826 * median(abs(x - level) for x in before)
+        return median(last) <= max(level + 4.0 * spread + 0.1 * abs(level), sorted(before)[-len(before) // 10])
+
     def remember(self) -> None:
         """Take a snapshot, if there is nothing in it that nobody would come back to; the oldest falls out of the ring."""
         (tensors, groups), shown = pack(self.update), self.average.state()
         state = (*tensors.values(), *shown.values())
-        if self.ring and not (self.history.applied[-1:] == [True] and self.finite(state) and not self.risen()):
+        calm = self.history.applied[-1:] == [True] and self.settled() and not self.risen()
+        if self.ring and not (calm and self.finite(state)):
             return
         copy = {k: v.clone() for k, v in tensors.items()}
         average = {k: v.clone() for k, v in shown.items()}
         self.ring.append(Snapshot(self.t, self.theta.snapshot(), copy, groups, average))
-        del self.ring[: -self.cadence.ring]
+        first = self.ring[:1] if self.ring[0].t == 0 and self.unlearned() else []  # nothing better is known yet
+        self.ring = [*first, *self.ring[max(len(self.ring) - self.cadence.ring, len(first)) :]]
 
     def clean_buffers(self) -> None:
         """A forward pass over a bad example leaves NaN in running statistics: such buffers go back to the last snapshot."""
@@ -156,12 +217,17 @@ class Descent:
             if place.is_floating_point() and not torch.isfinite(place).all():
                 place.copy_(value)
 
-    def rewind(self, before: int) -> int:
-        """Go back to the newest snapshot that is at least `before` steps old (else the oldest); t goes on. Returns its t."""
+    def rewind(self, before: int, whole: bool = True) -> int:
+        """Go back to the newest snapshot that is at least `before` steps old (else the oldest); t goes on. Returns its t.
+
+        Not `whole`: the update's state alone comes from there.
+        """
         good = [s for s in self.ring if s.t <= self.t - before] or self.ring[:1]
         snapshot = good[-1]
-        self.theta.restore(snapshot.theta)
         unpack(self.update, snapshot.update, snapshot.groups)
+        if not whole:
+            return snapshot.t
+        self.theta.restore(snapshot.theta)
         self.average.load(snapshot.average)
         self.ring = [s for s in self.ring if s.t <= snapshot.t]
         return snapshot.t

@@ -39,6 +39,7 @@ from gradlearn.plan import (
 )
 from gradlearn.program.choice import again, choose_program
 from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, sample_of, settings, story_of, summarise, usable
+from gradlearn.scales import fold, standardise
 from gradlearn.supervised import Supervised, operations, predict, split_of, try_out
 from gradlearn.symbols import Action, Finding, Score, Step
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 SETTINGS = ("time", "epochs", "steps", "batch", "update", "lr", "act", "seed", "device", "compile")
 CARE = ("without", "watch", "remedies")
-MORE = ("rate", "average", "gradient", "batches", "penalty", "grow", "clip", "save_every", "score_every", *CARE)
+MORE = ("rate", "average", "gradient", "batches", "penalty", "grow", "clip", "save_every", "score_every", "inputs", *CARE)
 
 
 @dataclass
@@ -164,6 +165,7 @@ def fit(
         task = task_of(model, data, loss, valid, user, class_weight, _seed(user, resume))
         descent, plan, record, clock = _open(task, user, run, resume, begun, stack)
         stack.callback(descent.theta.release)
+        stack.callback(fold, task)
         signals = None
         if record is not None:
             from gradlearn.record.stop import Signals
@@ -172,6 +174,7 @@ def fit(
         stop = carry_out(descent, record, clock, show, signals)
         if stop["reason"] != "signal":
             keep_shown(descent)
+        fold(task)
         result = result_of(descent, plan, stop, clock_time.monotonic() - begun, record)
     trouble = failed(stop)
     if trouble is not None:
@@ -193,7 +196,7 @@ def train(
     plain = {k: given.pop(k, None) for k in SETTINGS}
     user = choices_of(plain, given)
     task = task_of(model, data, loss, valid, user, weight, _seed(user, None))
-    descent, _ = planned(task, Plan(user), 0.0)
+    descent, _ = planned(task, Plan({"inputs": "as given"} | user), 0.0)  # who looks at the module shall see it as it is
     try:
         yield from steps_of(descent)
     finally:
@@ -289,7 +292,7 @@ def _open(
 
 def planned(task: Supervised, plan: Plan, begun: float, runs: int = 1) -> tuple[Descent, Clock | None]:
     """The descent of a plan, and the clock of one whose time is limited; `runs`: how many will share its program."""
-    model, valid = task.own, task.sets["valid"]
+    model = task.own
     n = len(task.data("train"))
     plan.choose("seed", 0, "the usual one")
     first = next(model.parameters(), torch.empty(0))
@@ -297,14 +300,16 @@ def planned(task: Supervised, plan: Plan, begun: float, runs: int = 1) -> tuple[
     plan.choose("threads", torch.get_num_threads(), "as torch is set", "data")
     choose_batch(plan, n)
     task.use(plan)
+    standardise(task, plan)
+    valid = task.sets["valid"]
     if "update" not in plan:
         tensors = [(m.role, tuple(m.param.shape)) for m in members_of(model)]
-        choose_update(plan, tensors, operations(task, model) * batch_size(plan, n), n)
+        choose_update(plan, tensors, operations(task, model) * batch_size(plan, n))
     reserve = 0.0
     if "time" in plan:
         budget = seconds_of(plan["time"])
         scratch = Plan({k: c.value for k, c in plan.items() if k != "time"} | {"steps": 1000})
-        choose_descent(scratch)
+        choose_descent(scratch, n)
         check_names(scratch)
         d = build(task, scratch, model)
         try:
@@ -319,7 +324,7 @@ def planned(task: Supervised, plan: Plan, begun: float, runs: int = 1) -> tuple[
         plan.choose("steps", max(int(0.98 * left / pace), 1), f"{pace * 1e3:.3g} ms a step, {left:.1f} s left", "measured")
     else:
         choose_length(plan, n, usual_epochs(plan, n))
-    choose_descent(plan)
+    choose_descent(plan, n)
     looks = plan.choose("looks", 20, "scores on the way")
     if valid is not None and looks:
         plan.choose("score_every", max(plan["steps"] // (looks + 1), 1), "follows from the looks")
@@ -345,6 +350,7 @@ def _resumed(task: Supervised, user: dict[str, Any], folder: Path, stack: ExitSt
     stack.callback(torch.set_num_threads, torch.get_num_threads())
     torch.set_num_threads(plan.get("threads", torch.get_num_threads()))
     task.use(plan)
+    standardise(task, plan)
     descent = build(task, plan, task.own, valid=task.sets["valid"])
     again(descent, plan)
     return descent, plan, bring_back(descent, folder)

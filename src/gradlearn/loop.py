@@ -20,14 +20,16 @@ from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.batchnorm import renew as renew_statistics
-from gradlearn.care import look, look_around, perform, renew
-from gradlearn.descent import Cadence, Descent, Recorder, Snapshot
+from gradlearn.care import look, look_around, perform, renew, when_of
+from gradlearn.descent import Best, Cadence, Descent, Recorder, Snapshot
 from gradlearn.errors import NumericsTrouble
 from gradlearn.optimizer import pack, unpack
+from gradlearn.regular import settle
 from gradlearn.step import step as take
 from gradlearn.symbols import Action, Controls, Data, Score, Step
 
-__all__ = ["Cadence", "Descent", "Recorder", "Snapshot", "advance", "evaluating", "keep_shown", "restore", "save", "score", "train"]
+__all__ = ["Cadence", "Descent", "Flushed", "Recorder", "Snapshot", "advance", "evaluating", "keep_shown"]
+__all__ += ["restore", "save", "score", "train"]
 
 GLANCE = 0.03  # seconds of steps that are taken in one call at most: a clock and a signal wait that long
 
@@ -47,13 +49,14 @@ def train(
     d, model = descent, descent.theta.model
     saved = start = time.perf_counter()
     spent = d.seconds
-    modes = _modes(model)
+    modes, flushed = _modes(model), Flushed()
     model.train()
     try:
         if d.t == 0:
             look_around(d, "before", record)
         while d.t < d.controls.end and d.controls.stop < 0 and not d.interrupted:
-            steps, back = advance(d, ahead)
+            with flushed:
+                steps, back = advance(d, ahead)
             for k, step in enumerate(steps):
                 _count(d, step)
                 if record is not None:
@@ -80,18 +83,36 @@ def train(
             record.close()
 
 
+class Flushed:
+    """Inside, numbers too small to be normal are zero; afterwards as it was.
+
+    A unit that is dead has no gradient, its momentum falls by a tenth a step and after 800 steps can be written as no normal
+    number: a processor then takes ten times as long over every step, for something that is nothing.
+    """
+
+    def __init__(self) -> None:
+        self.was = (torch.full((1,), 1e-39) * 1.0).item() == 0.0
+
+    def __enter__(self) -> None:
+        torch.set_flush_denormal(True)
+
+    def __exit__(self, *trouble: object) -> None:
+        torch.set_flush_denormal(self.was)
+
+
 def advance(d: Descent, ahead: bool) -> tuple[list[Step], Callable[[int], None] | None]:
     """The next step of the equation, a snapshot before it where one is due; or the next few, and what takes back all but some."""
     begin = time.perf_counter()
     if not d.ring or (d.t % d.cadence.snapshot == 0 and d.ring[-1].t != d.t):
         d.remember()
         renew(d)
-    if d.program is not None and d.program.whole and d.program.fits(d):
-        return d.program.advance(d, _room(d) if ahead else 1)
+    program = d.program if d.controls.plain else None
+    if program is not None and program.whole and program.fits(d):
+        return program.advance(d, _room(d) if ahead else 1)
     now = d.now()
     batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
     d.history.waited += time.perf_counter() - begin
-    gradient = d.gradient if d.program is None or d.program.whole else d.program.gradient
+    gradient = d.gradient if program is None or program.whole else program.gradient
     step = take(d.theta, batch, d.objective, gradient, d.update, d.rate, d.average, now, d.controls, len(d.data), begin)
     return [step], None
 
@@ -99,7 +120,7 @@ def advance(d: Descent, ahead: bool) -> tuple[list[Step], Callable[[int], None] 
 def _room(d: Descent) -> int:
     """How many steps may be taken before something has to look at theta, or the time for a glance is over."""
     every = [d.cadence.snapshot, d.cadence.score if d.valid is not None else 0, d.cadence.save]
-    every += [check.every for check in d.checks if getattr(check, "looks", True)]
+    every += [check.every for check in d.checks if when_of(check) == "during" and getattr(check, "looks", True)]
     room = min([n - d.t % n for n in every if n] + [d.controls.end - d.t])
     if d.replay:
         room = min(room, max(d.replay[0].t + 1 - d.t, 1))
@@ -120,15 +141,30 @@ def _conclude(d: Descent, record: Recorder | None) -> None:
     """After the last step: scores that a process that is gone has not taken yet, and the last checkpoint."""
     if d.controls.stop >= 0 and not d.finite():
         d.rewind(0)
+    elif not d.interrupted and any("diverged" in r.answers for r in d.remedies) and not d.finite():
+        perform(d, Action(d.t - 1, "rewind", "the last steps have left no finite weights", after=float(d.t)), record)
     elif d.controls.stop < 0 and not d.interrupted and d.history.count("rewind") and d.risen():
         perform(d, Action(d.t - 1, "rewind", "the run ends with its last good weights"), record)
     if d.t >= d.controls.end and d.valid is not None and hasattr(d.average, "choose"):
         d.average.choose(d.theta, lambda: _scored(d, d.valid))  # pyright: ignore[reportAttributeAccessIssue]
+    if d.t >= d.controls.end and d.valid is not None and d.best is not None and not d.best.chosen:
+        _compare_best(d, d.best, d.valid, record)
     if d.t >= d.controls.end or not d.interrupted:
         _score_all(d, record, {"train": d.sample, "valid": d.valid, "test": d.test})
         look_around(d, "after", record)
     if record is not None:
         save(d, record, d.ring if d.interrupted else ())
+
+
+def _compare_best(d: Descent, best: Best, valid: Data, record: Recorder | None) -> None:
+    """At the end: whether the best weights of the run take the place of the last, which is a remedy's to say."""
+    with d.shown():
+        last = _scored(d, valid)
+    for remedy in d.remedies:
+        chooser: Any = remedy if getattr(remedy, "keeps", False) else None
+        action = chooser.choose(best.score, best.t, last, d.t, len(valid)) if chooser is not None else None
+        if action is not None:
+            perform(d, action, record, remedy)
 
 
 def _obey_clock(d: Descent, clock: Callable[[Descent], Action | None] | None, record: Recorder | None) -> None:
@@ -161,8 +197,10 @@ def score(d: Descent, record: Recorder | None, split: str, data: Data | None) ->
     if data is None or len(data) == 0:
         return None
     start = time.perf_counter()
-    with d.average.shown(d.theta):
+    with d.shown():
         result = _scored(d, data)
+        if split == "valid":
+            d.judged(result)
     d.history.scores.append((d.t, split, result))
     if split == "valid" and hasattr(d.average, "judged"):
         d.average.judged(d.theta, result)  # pyright: ignore[reportAttributeAccessIssue]
@@ -187,7 +225,7 @@ def _refresh(d: Descent) -> None:
 
 def keep_shown(d: Descent) -> None:
     """theta <- theta-bar: what was shown is what the module holds from now on; for the end of a run."""
-    with d.average.shown(d.theta):
+    with d.shown():
         _refresh(d)
         shown = d.theta.snapshot()
     d.theta.restore(shown)
@@ -233,6 +271,9 @@ def save(d: Descent, record: Recorder, snapshots: Sequence[Snapshot]) -> bool:
         "measured": d.history.measured,
         "ring": [{"t": s.t, "groups": s.groups} for s in snapshots],
     }
+    if d.best is not None:
+        parts["ring"] |= {f"best.{i}": t for i, t in enumerate(d.best.theta)}
+        state["best"] = {"t": d.best.t, "score": [*d.best.score[:3], dict(d.best.score.all)], "chosen": d.best.chosen}
     try:
         return record.checkpoint(d.t, parts, state)
     except NumericsTrouble:
@@ -255,7 +296,11 @@ def restore(d: Descent, parts: Mapping[str, Mapping[str, Tensor]], state: Mappin
     d.t, d.seen, d.round, d.seconds = state["t"], state["seen"], state["round"], state["seconds"]
     for name, value in state["controls"].items():
         setattr(d.controls, name, value)
+    settle(d.controls, d.update, d.data)
     d.ring = [_snapshot(i, meta, parts["ring"]) for i, meta in enumerate(state["ring"])]
+    if (best := state.get("best")) is not None:
+        kept = [parts["ring"][f"best.{i}"] for i in range(sum(name.startswith("best.") for name in parts["ring"]))]
+        d.best = Best(best["t"], Score._make(best["score"]), kept, best["chosen"])
 
 
 def _snapshot_tensors(s: Snapshot) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ from gradlearn.loop import Descent, keep_shown
 from gradlearn.optimizer import pack, unpack
 from gradlearn.plan import Plan
 from gradlearn.run import carry_out, checks_of, failed, remedies_of, sample_of
+from gradlearn.scales import fold, standardise
 from gradlearn.supervised import Supervised
 from gradlearn.symbols import Controls, History
 
@@ -111,6 +112,8 @@ class _Shared:
             stack.callback(torch.set_rng_state, random_state)
             stop = carry_out(d)
             keep_shown(d)
+            assert isinstance(d.task, Supervised)
+            fold(d.task)
             plan = self._plan(given)
             result = result_of(d, plan, stop, clock_time.monotonic() - begun, None)
         with torch.no_grad():
@@ -141,6 +144,7 @@ class _Shared:
             d.average.begin(d.theta)
         seed, end = given["seed"], self.plan["steps"]
         task = self._build(d.theta.model, given)
+        standardise(task, self.plan)
         controls = Controls(end=end, clip=self.plan["clip"])
         new = {
             "history": History(),

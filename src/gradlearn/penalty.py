@@ -52,7 +52,8 @@ class Penalised:
     def __init__(self, objective: Objective, penalties: Sequence[Any]) -> None:
         self.inner, self.penalties = objective, list(penalties)
         self.model, self.data = objective.model, getattr(objective, "data", None)
-        self.task = getattr(objective, "task", None)
+        self.task, self.valid = getattr(objective, "task", None), getattr(objective, "valid", None)
+        self.steps = getattr(objective, "steps", 0)
         self._of_x = any("x" in p.wants for p in self.penalties)
         self._of_output = any("output" in p.wants for p in self.penalties)
         for penalty in self.penalties:

@@ -18,9 +18,11 @@ from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import attribute, default, describe, find, is_penalty, names, wrapped
 
 SMALL = 1e9  # operations in a step below which one thread is as fast, and far faster where others use the machine too
-LITTLE = 3e7  # operations that an update may always add to a step: half a millisecond
-MANY = 1000  # training examples from which Muon's faster fit is no closer fit of the noise
+LITTLE = 1e8  # operations that an update may always add to a step: one to two milliseconds
 FAR = 1000  # steps in which Muon at the usual rate goes as far as weights have to
+ITERATIONS = 3  # of Muon
+FEW = 1000  # training examples below which Muon's steps are shorter: noisy tables are learned by heart by then
+FORGET = {"muon": 0.5, "adamw": 0.3}  # weight decay of runs of FAR steps or fewer: what was learned is forgotten about twice over
 PIECE = 1024  # examples of a full batch that are in memory at once
 PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
 
@@ -179,11 +181,11 @@ def usual_epochs(plan: Plan, n: int, steps: int = 1000, most: int = 100, least: 
     return min(max(math.ceil(steps * batch_size(plan, n) / n), least), most)
 
 
-def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], work: float, examples: float = math.inf) -> None:
+def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], work: float) -> None:
     """The update for a model of these tensors, (role, shape) each, and so many floating-point operations a step.
 
-    Muon for hidden matrices where its products cost no more than the step's own arithmetic, or next to nothing, and there are
-    examples enough not to be learned by heart; for a model of one layer, or none, Adam in the eigenbasis of its matrix; else AdamW.
+    Muon for hidden matrices where its products cost no more than twice the step's own arithmetic, or next to nothing; for a model
+    of one layer, or none, Adam in the eigenbasis of its matrix; else AdamW.
     """
     if any(name.startswith("adamw.") for name in plan.choices):
         plan.choose("update", "adamw", "its options were given")
@@ -193,22 +195,25 @@ def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], wo
         name, spent = "SOAP", sum(turning(shape) for _, shape in matrices)
     else:
         name, spent = "Muon", sum(map(orthogonalising, hidden))
-    if spent > max(work, LITTLE):
+    if spent > max(2.0 * work, LITTLE):
         plan.choose("update", "adamw", f"robust; {name} would add {spent / 1e6:.3g} MFLOP to a step of {work / 1e6:.3g}")
+        if name == "SOAP" and "adamw.weight_decay" not in plan:
+            plan.choose("adamw.weight_decay", 0.0, "one layer")
+            plan.choose("lr", 0.05, "one layer: there is nothing behind it that a long step could upset")
     elif name == "SOAP":
         plan.choose("update", "soap", "one layer: Adam in the eigenbasis of the matrix, with a short memory")
-    elif examples < MANY:
-        plan.choose("update", "adamw", f"robust; Muon learns few examples by heart, and {examples} are few")
+        plan.choose("soap.weight_decay", 0.0, "one layer")
+        plan.choose("lr", 0.1, "one layer: there is nothing behind it that a long step could upset")
     else:
         plan.choose("update", "split", "Muon for hidden matrices: all directions move, not the steepest alone; AdamW for the rest")
 
 
 def orthogonalising(shape: tuple[int, ...]) -> float:
-    """Floating-point operations of Muon's five iterations on one tensor, as `polar` does them."""
+    """Floating-point operations of Muon's iterations on one tensor, as `polar` does them."""
     rows, columns = sorted((shape[0], math.prod(shape[1:])))
     if columns > 3 * rows:
-        return 40.0 * rows**3 + 4.0 * rows**2 * columns
-    return 10.0 * rows**3 + 20.0 * rows**2 * columns
+        return 8.0 * ITERATIONS * rows**3 + 4.0 * rows**2 * columns
+    return ITERATIONS * (2.0 * rows**3 + 4.0 * rows**2 * columns)
 
 
 def turning(shape: tuple[int, ...]) -> float:
@@ -217,19 +222,30 @@ def turning(shape: tuple[int, ...]) -> float:
     return sum(6.0 * n * side + 0.8 * side**3 for side in (*shape[:2], math.prod(shape[2:])) if side > 1)
 
 
-def choose_descent(plan: Plan) -> None:
-    """Update, rate and average for a run whose length is known."""
+def _note_usual(plan: Plan, examples: float) -> None:
+    """How far below the plan's own rate the one given lies, where that is far: as far `warm` may raise it if the run crawls."""
+    other = Plan({name: choice.value for name, choice in plan.items() if name not in ("lr", "watch", "remedies")})
+    choose_descent(other, examples)
+    if plan["lr"] < 0.1 * other["lr"]:
+        plan.choose("warm.usual", other["lr"] / plan["lr"], f"the plan's own rate would be {other['lr']:g}")
+
+
+def choose_descent(plan: Plan, examples: float = math.inf) -> None:
+    """Update, rate and average for a run whose length is known, on so many examples."""
     steps = plan["steps"]
     update = plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
     if attribute("update", update, "adaptive"):
-        plan.choose("lr", round(min(0.02, 0.3 / math.sqrt(steps)), 6), f"0.3 / sqrt({steps} steps), at most 0.02")
+        few = min(max(examples / FEW, 0.1), 1.0) if update == "split" else 1.0
+        why = f"0.3 / sqrt({steps} steps), at most 0.02" + (f"; {examples} examples are few: x {few:.2g}" if few < 1.0 else "")
+        plan.choose("lr", round(few * min(0.02, 0.3 / math.sqrt(steps)), 6), why)
     else:
         plan.choose("lr", default("update", update, "lr"), f"the usual rate of {update}")
-    if update == "split" and steps < FAR and plan.choices["lr"].by != "user":
-        further = round(min(math.sqrt(FAR / steps), 6.0), 2)
-        plan.choose("split.rates", [further, 1.0, 1.0, 1.0], f"Muon's steps are short: its matrices go as far as in {FAR:,}")
+    if update in ("split", "adamw"):
+        choose_parts(plan, steps, examples)
     if not (is_number(plan["lr"]) and plan["lr"] > 0):
         raise InputTrouble(f"--lr {plan['lr']}: must be a finite number above 0")
+    if plan.choices["lr"].by == "user":
+        _note_usual(plan, examples)
     plan.choose("gradient", "backprop", "the model is differentiable")
     kind = find("update", update)
     if getattr(kind, "schedule", None) is not None:
@@ -253,6 +269,30 @@ def choose_descent(plan: Plan) -> None:
     choose_care(plan)
 
 
+def choose_parts(plan: Plan, steps: int, examples: float) -> None:
+    """Rates and decay of AdamW, and of Muon beside it, for a run of so many steps; what the user named keeps its usual options."""
+    if plan.choices["lr"].by == "user":
+        return
+    parts = {"adamw"}
+    if plan["update"] == "split":
+        further = round(min(max(math.sqrt(FAR / steps), 1.0), 6.0), 2)
+        why = f"Muon's steps are short: its matrices go as far as in {FAR:,}; a row of an embedding is seldom met"
+        plan.choose("split.rates", [further, 3.0, 1.0, 1.0], why)
+        parts = {plan.get(f"split.{part}") or default("update", "split", part) for part in wrapped("update", "split")}
+    if "muon" in parts:
+        plan.choose("muon.momentum", 0.9, "a shorter memory suits runs of a few thousand steps")
+        plan.choose("muon.steps", ITERATIONS, "three iterations of Polar Express come as near as five of the classic ones")
+        plan.choose("muon.coefficients", "polar_express", "as the steps")
+    if plan.choices["update"].by == "user":
+        return
+    fewer = min(math.sqrt(FAR / steps), 1.0)
+    for name in sorted(parts & FORGET.keys()):
+        why = "decay x rate x steps stays what it is: what was learned is forgotten about twice over"
+        few = max(FEW / examples, 1.0)  # few examples are soon learned by heart
+        decay = min(FORGET[name] * (few if name == "adamw" else math.sqrt(few)), 1.0)
+        plan.choose(f"{name}.weight_decay", round(decay * fewer, 4), why)
+
+
 def choose_care(plan: Plan) -> None:
     """Which checks watch and which remedies act: all of the usual ones, less those in `without`."""
     act = plan.choose("act", True, "remedies are on")
@@ -261,6 +301,8 @@ def choose_care(plan: Plan) -> None:
     for name in left_out:
         if name not in known:
             raise InputTrouble(f"--without {name}: no check or remedy of this name{nearest(name, known)}")
+    if plan.get("steps", FAR) < 0.6 * FAR:
+        plan.choose("crawling.every", 10, "in a short run every step at a rate too low is missed")
     asked = {"noise": bool(plan.get("grow")), "grow": bool(plan.get("grow"))}
     usual = {
         kind: [n for n in names(kind) if asked.get(n, attribute(kind, n, "usual") is not False)] for kind in ("watch", "remedy")

@@ -25,9 +25,10 @@ from gradlearn import __version__, chance
 from gradlearn.adapt import InPieces, Subset, about, placed
 from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.find import default, describe, find, wrapped
-from gradlearn.loop import Cadence, Descent, Recorder, advance, evaluating, train
+from gradlearn.loop import Cadence, Descent, Flushed, Recorder, advance, evaluating, train
 from gradlearn.penalty import penalised, penalties
 from gradlearn.plan import PIECE, Plan
+from gradlearn.regular import Regular, forgetting, ways
 from gradlearn.symbols import Action, Batch, Controls, Data, History, Losses, Step, Task
 from gradlearn.theta import Theta
 
@@ -39,12 +40,21 @@ Show = Callable[[Descent, Step], None]
 class TaskObjective:
     """L for one task and model."""
 
-    def __init__(self, task: Task, model: nn.Module, data: Data | None = None, valid: Data | None = None) -> None:
+    def __init__(
+        self, task: Task, model: nn.Module, data: Data | None = None, valid: Data | None = None, controls: Controls | None = None
+    ) -> None:
         self.task, self.model, self.data, self.valid = task, model, data, valid
+        self.controls = Controls() if controls is None else controls
+        self.regular = Regular(task, model, data)
 
     def __call__(self, batch: Batch) -> Losses:
-        """The task's losses of this batch."""
-        return self.task.losses(self.model, batch)
+        """The task's losses of this batch, under the dials."""
+        return self.task.losses(self.model, batch) if self.controls.plain else self.regular(batch, self.controls)
+
+    @property
+    def steps(self) -> int:
+        """How many the run has, as things stand."""
+        return self.controls.end
 
 
 @dataclass(slots=True)
@@ -123,17 +133,24 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     groups = theta.groups() if _elementwise(plan["update"], plan) else theta.views()
     update = kind(groups, lr=plan["lr"], **options("update", plan["update"], plan, {"seed": seed, "n": len(data)}))
     valid, test = (None if given is None else placed(given, device) for given in (valid, test))
-    d = Descent(
+    controls = Controls(end=plan.get("steps", 0), clip=plan["clip"])
+    for group in update.param_groups:
+        group["initial_lr"] = group["lr"]
+    if "regularise" in plan.get("remedies", ()):
+        plan.choose("regularise.ways", ways(task, theta.model, update, task.data("train")), "what does something here", "data")
+        forgets = float(f"{forgetting(update, controls.end):.3g}")
+        plan.choose("regularise.forget", forgets or 1.0, "rate x weight decay x steps, half of it as the rate falls")
+    return Descent(
         task=task,
         theta=theta,
-        objective=penalised(TaskObjective(task, theta.model, data, valid), penalties(plan)),
+        objective=penalised(TaskObjective(task, theta.model, data, valid, controls), penalties(plan)),
         data=data,
         batches=batches,
         gradient=find("gradient", plan["gradient"])(**options("gradient", plan["gradient"], plan)),
         update=update,
         rate=[find("rate", name)(**plan.options(name)) for name in plan["rate"]],
         average=_average(plan, theta, update),
-        controls=Controls(end=plan.get("steps", 0), clip=plan["clip"]),
+        controls=controls,
         checks=checks_of(plan),
         remedies=remedies_of(plan),
         valid=valid,
@@ -142,13 +159,10 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
         seed=seed,
         cadence=Cadence(
             score=plan.get("score_every", 0),
-            snapshot=max(50, plan.get("steps", 0) // 100),
+            snapshot=max(plan.get("steps", 0) // 100, min(50, max(plan.get("steps", 0) // 20, 20))),
             save=plan.get("save_every", 0),
         ),
     )
-    for group in update.param_groups:
-        group["initial_lr"] = group["lr"]
-    return d
 
 
 def sample_of(data: Data, valid: Data | None, seed: int) -> Data | None:
@@ -220,12 +234,13 @@ def measure(d: Descent, seconds: float) -> float:
     d.controls.end = 1 << 40
     times: list[float] = []
     start = time.perf_counter()
-    modes = [(m, m.training) for m in d.theta.model.modules()]
+    modes, flushed = [(m, m.training) for m in d.theta.model.modules()], Flushed()
     d.theta.model.train()
     with chance.preserved():
         while len(times) < 3 or (time.perf_counter() - start < seconds and len(times) < 2000):
             begin = time.perf_counter()
-            steps, _ = advance(d, True)
+            with flushed:
+                steps, _ = advance(d, True)
             d.t, d.seen = d.t + len(steps), d.seen + sum(step.n for step in steps)
             times += [(time.perf_counter() - begin) / len(steps)] * len(steps)
     for module, mode in modes:
@@ -277,6 +292,9 @@ def carry_out(
             "reason": "time",
             "message": f"the time was used up at step {d.t}; the learning rate had been brought to zero",
         }
+    early = [a for a in d.history.actions if a.name == "finish" and a.by == "watch" and a.after == a.t + 2]
+    if early:
+        return {"reason": "done", "message": f"ended early at step {d.t}: {early[-1].why}"}
     return {"reason": "done", "message": f"all {d.t} steps are done"}
 
 

@@ -10,6 +10,8 @@ from contextlib import nullcontext
 from gradlearn.symbols import Average, Batch, Controls, Gradient, Now, Objective, Rate, Step, Update
 from gradlearn.theta import Theta
 
+FAR = 10.0  # times the bound: such a gradient is left out
+
 
 def step(
     theta: Theta,
@@ -33,8 +35,8 @@ def step(
     estimate = gradient(objective, theta, batch)  # leaves g in .grad
     lr = set_rates(update, factor(rate, now, controls))
     if estimate.finite:
-        if 0.0 < (most := limit(controls)) < estimate.norm:
-            theta.scale_grad(most / estimate.norm)
+        if (by := shrinking(controls, estimate.norm)) != 1.0:
+            theta.scale_grad(by)
         update.observe(estimate)
         # a closure evaluates the same batch with the same draws again; torch's updates would call it even if they need none
         closure = (lambda: gradient(objective, theta, batch).loss) if getattr(update, "needs_closure", False) else None
@@ -62,6 +64,17 @@ def factor(rate: Sequence[Rate], now: Now, controls: Controls) -> float:
 def limit(controls: Controls) -> float:
     """The bound on ||g||_2, the lower of the two dials that are not 0; 0 where both are."""
     return min(controls.clip or controls.bound, controls.bound or controls.clip)
+
+
+def shrinking(controls: Controls, norm: float) -> float:
+    """What a gradient of this norm is multiplied by: as long as the limit at most; 0 where it is beyond all that the run has shown.
+
+    Cut to the bound a damaged batch would still fill the update's memory with its direction.
+    """
+    most = limit(controls)
+    if not 0.0 < most < norm:
+        return 1.0
+    return 0.0 if most == controls.bound and norm > FAR * most else most / norm
 
 
 def schedule(rate: Sequence[Rate], now: Now, controls: Controls) -> float:

@@ -8,7 +8,7 @@ Behind `fit`; what does not fit together (shapes, labels, lengths) is said here,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from gradlearn.find import is_penalty, names
 from gradlearn.loop import evaluating
 from gradlearn.plan import Plan
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
+
+if TYPE_CHECKING:
+    from gradlearn.scales import Side
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 PART = 1024  # examples scored at once
@@ -36,6 +39,9 @@ class Supervised:
         self.plain = loss in ("mse", "squared_error", nn.functional.mse_loss) or isinstance(loss, nn.MSELoss)
         self.ignore = loss.ignore_index if isinstance(loss, nn.CrossEntropyLoss) else _ignored(sets.values())
         self.loss = loss_of(loss, class_weight, self.ignore)
+        self.entrance: Side | None = None  # how inputs are scaled while the module is trained, and targets: `scales.py`
+        self.exit: Side | None = None
+        self.each = True  # whether each example has a loss of its own
 
     def use(self, plan: Plan) -> None:
         """Take over the options of a loss given by its name. Raises InputTrouble for options of another one."""
@@ -65,6 +71,14 @@ class Supervised:
         """The loss of each example."""
         return self.loss(call(model, batch.x), batch.y)
 
+    def output(self, model: nn.Module, x: Any) -> Any:
+        """What the losses compare."""
+        return call(model, x)
+
+    def compare(self, output: Any, y: Any) -> Losses:
+        """The loss of each example, from outputs."""
+        return self.loss(output, y)
+
     def score(self, model: nn.Module, data: Data) -> Score:
         """Accuracy for classes, mean squared error for numbers, else the loss itself."""
         total = count = right = terms = 0.0
@@ -78,6 +92,8 @@ class Supervised:
                 hit, n = _hits(output, batch.y, self.ignore)
                 right, terms = right + hit, terms + n
         loss = total / max(count, 1e-30)
+        if self.exit is not None:  # scores are told in the user's own unit
+            loss *= self.exit.spread.item() ** 2
         if self.classes:
             accuracy = right / max(terms, 1.0)
             return Score("accuracy", True, accuracy, {"accuracy": accuracy, "loss": loss})
@@ -140,6 +156,7 @@ def try_out(task: Supervised, model: nn.Module) -> None:
             raise
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             raise InputTrouble(f"loss: {str(error).splitlines()[0]} ({_kind(output)} against {_kind(batch.y)})") from error
+    task.each = total.ndim > 0 and (len(total) < 2 or total.stride(0) > 0)
     if not total.requires_grad and any(p.requires_grad for p in model.parameters()):
         raise InputTrouble("loss: does not depend on any parameter of the model; compute it from the model's output")
 

@@ -155,6 +155,17 @@ class Controls:
     finish: int = -1  # from this step on the rate falls from `level` in a straight line to zero at `end`; -1 = never asked
     level: float = 1.0  # what the schedules gave when `finish` was asked
     stop: int = -1  # exit code of a run that must end now; -1 = go on
+    decay: float = 1.0  # factor on the weight decay of every group; what the six dials from here on do: `regular.py`
+    dropout: float = 0.0  # share that dropout layers drop beyond their own
+    smooth: float = 0.0  # label smoothing beyond the loss's own
+    mix: float = 0.0  # alpha of mixup; 0 = none
+    noise: float = 0.0  # noise on inputs, in units of each column's spread; 0 = none
+    augment: float = 1.0  # factor on the strength of the task's augmentation
+
+    @property
+    def plain(self) -> bool:
+        """Whether a step sees module, loss and batch as they are."""
+        return not (self.dropout or self.smooth or self.mix or self.noise)
 
 
 class History:
@@ -184,6 +195,17 @@ class History:
         self.lr.append(step.lr)
         self.applied.append(step.applied)
         self.last = step
+
+    def standing(self, end: int, most: int) -> list[int]:
+        """The last so many steps before step `end`, newest first, less those that were blocked or that a rewind has undone."""
+        undone = [(a.after or 0.0, a.t) for a in self.actions if a.name == "rewind"]
+        found: list[int] = []
+        for t in range(min(end, len(self.loss)) - 1, -1, -1):
+            if self.applied[t] and not any(a <= t <= b for a, b in undone):
+                found.append(t)
+                if len(found) == most:
+                    break
+        return found
 
     def count(self, action: str) -> int:
         """How often an action of this name was taken."""
@@ -228,7 +250,7 @@ class Objective(Protocol):
 
     model: nn.Module
     data: Data | None  # the training data, for a check that looks at examples of its own choice; None: nobody said
-    # it may also have `valid`: the validation data, likewise
+    # it may also have `valid`, the validation data, and `steps`, how many the run has
 
     def __call__(self, batch: Batch) -> Losses: ...
 

@@ -11,10 +11,15 @@ from gradlearn.errors import InputTrouble
 from gradlearn.find import find, names
 from gradlearn.plan import Plan, choose_descent
 from gradlearn.run import remedies_of
-from gradlearn.symbols import Action, Controls, Finding, History, Step
+from gradlearn.symbols import Action, Controls, Finding, History, Score, Step
 
 NAMES = names("remedy")
-ACTIONS = {"skip", "rewind", "turn", "finish", "stop"}
+ACTIONS = {"skip", "rewind", "turn", "finish", "stop", "clip", "restore", "revert", "recover"}
+ACTIONS |= {"warm", "restart", "settle", "escape"}
+KNOWN = {"non-finite", "diverged", "unstable", "crawling", "noise floor", "plateau", "saddle", "minimum", "underfit", "overfit"} | {
+    "dead units", "saturated units", "vanishing", "exploding", "data fault", "precision fault", "slow data",
+}  # fmt: skip
+KINDS = {"data fault": "outlier batch", "precision fault": "update state"}  # what a finding's evidence must say to be answered
 
 
 def finding(name: str, in_a_row: int = 1, t: int = 9) -> Finding:
@@ -25,7 +30,7 @@ def finding(name: str, in_a_row: int = 1, t: int = 9) -> Finding:
         f"step {t}: trouble",
         "a cause",
         "what to do",
-        {"in_a_row": in_a_row, "examples": [3, 4], "noise": 4096.0, "batch": 32},
+        {"in_a_row": in_a_row, "examples": [3, 4], "noise": 4096.0, "batch": 32, "factor": 5.0, "kind": KINDS.get(name, "")},
     )
 
 
@@ -33,13 +38,16 @@ def history(rewinds: int = 0) -> History:
     h = History()
     for t in range(10):
         h.add(Step(t, 1.0, 1.0, 0.1, 8, 0.0, True, 0.0))
+    for t in range(1, 11):  # a look after each step: it learns by heart
+        for split, loss in (("train", 0.05), ("valid", 0.5 if t == 1 else 0.6)):
+            h.scores.append((t, split, Score("loss", False, loss, {"loss": loss})))
     h.actions += [Action(t, "rewind", "why") for t in range(rewinds)]
     return h
 
 
 def answered(remedy: Any) -> list[tuple[Finding, list[Action]]]:
     cases = [(finding(name, row), history(rewinds)) for name in remedy.answers for row in (1, 5) for rewinds in (0, 2, 9)]
-    given = [(f, remedy(f, h, Controls())) for f, h in cases]
+    given = [(f, remedy(f, h, Controls(bound=0.5))) for f, h in cases]
     return [(f, list(a)) for f, a in given if a]
 
 
@@ -54,7 +62,7 @@ def test_it_answers_its_findings_with_known_actions(name: str):
             assert action.why
             assert "\n" not in action.why
             assert action.by == "watch"
-            if action.name in ("turn", "stop"):
+            if action.name in ("turn", "stop", "warm", "restart", "revert"):
                 assert action.dial in Controls.__slots__
                 assert action.after is not None
                 assert action.before == (getattr(Controls(), action.dial) or f.evidence.get(action.dial))
@@ -76,7 +84,7 @@ def test_it_names_the_findings_it_answers(name: str):
     answers = find("remedy", name)().answers
     assert isinstance(answers, tuple)
     assert answers
-    assert set(answers) <= {"non-finite", "diverged", "noise floor"}, "a new finding: is it in the watch's vocabulary?"
+    assert set(answers) <= KNOWN, "a new finding: is it in the watch's vocabulary?"
 
 
 def test_the_loop_asks_a_remedy_for_its_own_findings_only():
@@ -134,7 +142,7 @@ def test_skip_names_the_examples_and_gives_up_at_the_third_in_a_row():
 
 def test_rewind_cools_and_is_limited():
     rewind = find("remedy", "rewind")()
-    back, turn = rewind(finding("diverged"), history(3), Controls(rate=0.25))
+    back, turn = rewind(finding("diverged", t=900), history(3), Controls(rate=0.25))
     assert back.name == "rewind"
     assert (turn.name, turn.dial, turn.before, turn.after) == ("turn", "rate", 0.25, 0.125)
     assert rewind(finding("diverged"), history(4), Controls()) is None
@@ -161,7 +169,10 @@ def test_stop_ends_with_code_three_and_good_weights():
 def test_a_run_asks_stop_last_and_with_act_off_only_stop_for_non_finite_numbers():
     plan = Plan({"steps": 10})
     choose_descent(plan)
-    assert [type(r).__name__ for r in remedies_of(plan)] == ["Skip", "Rewind", "Stop"]
+    orders = [r.order for r in remedies_of(plan)]
+    assert orders == sorted(set(orders)), "each has a place of its own"
+    assert [type(r).__name__ for r in remedies_of(plan)][:3] == ["Skip", "Clip", "Rewind"]
+    assert type(remedies_of(plan)[-1]).__name__ == "Stop"
     plan = Plan({"steps": 10, "act": False})
     choose_descent(plan)
     (only,) = remedies_of(plan)

@@ -112,7 +112,8 @@ def test_a_remedy_in_the_middle_of_a_call_acts_on_the_step_it_speaks_of(act: str
     one, several, most = both(lambda: made("adamw", [Speaks(at)], [Acts(act)]))
     assert one == several
     assert most > 10
-    assert len(several["said"][1]) == len(at) * (1 if act == "turn" else 2)
+    done = [action for action in several["said"][1] if action.name != "recover"]
+    assert len(done) == len(at) * (1 if act == "turn" else 2)
 
 
 def test_a_damaged_example_blocks_the_same_steps():

@@ -121,7 +121,8 @@ def test_a_step_that_is_not_finite_ends_it_and_moves_nothing(bad: float, where: 
 
 
 def test_a_gradient_that_is_too_long_is_scaled() -> None:
-    for clip, factor in ((0.0, 0.0), (5.0, 0.0), (4.0, 0.0), (2.0, 0.5)):
+    """The factor stays what it was where nothing is scaled; a bound below 0 is a remedy's, beyond ten times it nothing is left."""
+    for clip, factor in ((0.0, 0.0), (5.0, 0.0), (4.0, 0.0), (2.0, 0.5), (0.1, 0.025), (-5.0, 0.0), (-2.0, 0.5), (-0.1, 0.0)):
         numbers = np.array([[clip, 0.0, 1.0]])
         table = a_table([1.0], [-4.0], numbers)
         run(a_step(), table, 1, numbers)

@@ -17,6 +17,7 @@ from gradlearn.program.expression import BYTES
 from gradlearn.program.loops import Call, Item, Loop, Product
 from gradlearn.program.machine import packed_size, products
 from gradlearn.program.products import orient, packable
+from gradlearn.step import FAR
 
 ALIGN = 64
 
@@ -171,7 +172,7 @@ class Text:
     def _check(self, parts: Parts) -> None:
         """Loss and norm out; the end if they are not finite; the gradient scaled if it is too long."""
         loss, square = (self._base(store) for store in (parts.loss, parts.square))
-        self.declared.add("declare double @llvm.sqrt.f64(double)")
+        self.declared |= {"declare double @llvm.sqrt.f64(double)", "declare double @llvm.fabs.f64(double)"}
         self.lines += [
             f"  %loss = load double, ptr {loss}",
             f"  %square = load double, ptr {square}",
@@ -187,12 +188,18 @@ class Text:
             f"  %finite = fcmp oeq double %rest, {literal(0.0, 'f64')}",
             "  br i1 %finite, label %go, label %stop",
             "go:",
-            f"  %clips = fcmp ogt double %clip, {literal(0.0, 'f64')}",
-            "  %long = fcmp olt double %clip, %norm",
+            "  %size = call double @llvm.fabs.f64(double %clip)",
+            f"  %clips = fcmp ogt double %size, {literal(0.0, 'f64')}",
+            "  %long = fcmp olt double %size, %norm",
             "  %both = and i1 %clips, %long",
             "  br i1 %both, label %scale, label %move",
             "scale:",
-            "  %factor = fdiv double %clip, %norm",
+            "  %cut = fdiv double %size, %norm",
+            f"  %own = fcmp olt double %clip, {literal(0.0, 'f64')}",
+            f"  %beyond = fmul double %size, {literal(FAR, 'f64')}",
+            "  %strange = fcmp olt double %beyond, %norm",
+            "  %none = and i1 %own, %strange",
+            f"  %factor = select i1 %none, double {literal(0.0, 'f64')}, double %cut",
             f"  store double %factor, ptr {self._base(parts.factor)}",
         ]
         self._all(parts.clip)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,6 +31,7 @@ PEAK = 7e10  # floating-point operations a second of products and convolutions
 NEAR, FAR = 5e10, 1.2e10  # bytes a second of all else, from caches and from memory
 RECURRENT = 1.3  # how much longer a recurrent layer of the library takes than its products
 LARGE = 1e6  # bytes of an operation from which it goes to memory, and PyTorch shares it among threads
+MATRIX = 40  # operations of an update on one matrix
 BEGIN, EACH = 0.3, 6e-4  # seconds that compiling takes, and for each operation
 
 
@@ -89,7 +90,7 @@ def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | 
     compiled.require(d)
     start = time.perf_counter()
     if wish == "auto":
-        heard = listening.heard_once(d, 0 < steps < LONG)
+        heard = with_matrices(listening.heard_once(d, 0 < steps < LONG), d)
         eager, ours = forecast(heard)
         many, cost = steps or int(seconds / eager), BEGIN + EACH * heard.parts
         if ours > 0.9 * eager:
@@ -105,6 +106,16 @@ def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | 
     calls = f" and {program.calls} calls" if program.calls else ""
     how = f"{program.operations:,} operations became {program.loops} loops, {program.products} products{calls} in {took:.1f} s"
     return program, how
+
+
+def with_matrices(heard: Sound, d: Descent) -> Sound:
+    """With what an update of whole matrices adds to a step, where a program can do it."""
+    update: Any = d.update
+    writable = getattr(update, "writable", None)
+    if getattr(update, "elementwise", True) or writable is None or not writable():
+        return heard
+    matrices = sum(p.ndim > 1 for group in update.param_groups for p in group["params"])
+    return heard._replace(operations=heard.operations + matrices * MATRIX, parts=heard.parts + matrices * MATRIX)
 
 
 def forecast(heard: Sound) -> tuple[float, float]:

@@ -294,8 +294,8 @@ class Program:
     # ------------------------------------------------------------------------------------------------------ running
 
     def fits(self, d: Descent) -> bool:
-        """Whether the module is still what it was when the program was made, and batches have the same size."""
-        return d.controls.batch in (0, self.size) and self._same(d.theta)
+        """Whether module, loss and batch are still what they were when the program was made, and batches have the same size."""
+        return d.controls.plain and d.controls.batch in (0, self.size) and self._same(d.theta)
 
     def _same(self, theta: Any) -> bool:
         return all(t._version == v for t, v in self._versions) and gradient.unchanged(
@@ -409,7 +409,8 @@ class Program:
 
     def _given_numbers(self, d: Descent, shares: list[float]) -> np.ndarray:
         table = np.zeros((len(shares), self._width))
-        table[:, 0] = limit(d.controls)
+        most = limit(d.controls)
+        table[:, 0] = -most if most == d.controls.bound else most  # below 0: `shrinking` to nothing beyond
         if self.inside.averages and isinstance(d.average, Ema):
             table[:, 1] = [d.average.weight(k + 1) for k in range(len(shares))]
         for given in self._each:

@@ -1,43 +1,178 @@
-"""Rewind and cool: back to good weights, on with half the rate.
+"""Rewind and cool: back to weights of before the trouble, on at half the rate, which comes back where all stays well.
 
-    theta, update state, averages, buffers <- snapshot;   rate dial <- rate dial * cool;   t goes on
+    theta, update state, averages, buffers <- newest snapshot before the onset;     t goes on
+    rate dial <- dial * cool^(2^k),   k = rewinds just before this one;    then back to `to` in a ramp of a twentieth of the run
+
+    to = dial before the trouble          where this was the first rewind: a fault that is over must not cost the run its rate
+       = an eighth of the lowest rate with trouble    where it came again: then it is the rate
 
 Chowdhery et al. (PaLM, arXiv 2204.02311) rewound about 100 steps and skipped the batches behind the spike, by hand; asked for in
-Keras since 2017. t never goes back, so the bad batches stay behind and every row of the log stays unique.
+Keras since 2017. t never goes back, so the bad batches stay behind and every row of the log stays unique. Squares of the update
+that no gradient explains ("precision fault" of the kind "update state") have only slowed the run where they are too large: they are
+taken from the snapshot alone, and theta is kept.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import median
 
 from gradlearn.errors import InputTrouble
 from gradlearn.symbols import Action, Controls, Finding, History
 
 __all__ = ["Rewind"]
 
+TROUBLE = ("non-finite", "diverged", "unstable")
+MARGIN = 5  # steps: what shows in the loss of step t was done in those before it
+RECENT = 50  # steps that trouble is compared with
+CALM = 20  # steps without trouble after a rewind before the rate begins to come back
+
 
 class Rewind:
-    """Answers divergence, and non-finite steps that do not stop.
+    """Answers divergence, instability that stays, and non-finite steps that do not stop.
 
     Args:
         cool: factor on the learning rate, in (0, 1).
         most: rewinds in one run; after that the trouble is left to `stop`.
+        back: share of the run in which the rate comes back, in (0, 1].
     """
 
-    answers = ("non-finite", "diverged")
+    answers = (*TROUBLE, "precision fault")
     order = 20
 
-    def __init__(self, *, cool: float = 0.5, most: int = 4) -> None:
+    def __init__(self, *, cool: float = 0.5, most: int = 4, back: float = 0.05) -> None:
         if not 0.0 < cool < 1.0:
             raise InputTrouble(f"--rewind.cool {cool}: must be in (0, 1)")
-        self.cool, self.most = cool, most
+        if not 0.0 < back <= 1.0:
+            raise InputTrouble(f"--rewind.back {back}: must be in (0, 1]")
+        self.cool, self.most, self.back = cool, most, back
 
     def __call__(self, finding: Finding, history: History, controls: Controls) -> Sequence[Action] | None:
-        """Rewind, then turn the rate down."""
+        """Rewind, then turn the rate down; None where there have been too many, or nothing is to be undone."""
         if history.count("rewind") >= self.most:
             return None
-        after = controls.rate * self.cool
-        return [
-            Action(finding.t, "rewind", finding.what),
-            Action(finding.t, "turn", f"learning rate x {self.cool:g} after the rewind", "rate", controls.rate, after),
-        ]
+        if finding.name == "precision fault":
+            return self._restore(finding, history)
+        series = row(history, controls, finding.t)
+        cooled = self._cooled(history, controls, finding.t, len(series))
+        if finding.evidence.get("kind") == "relapses":  # it learns, and loses it again: nothing to go back to that is better
+            return [cooled]
+        past = onset(finding, history)
+        if (
+            finding.name != "non-finite" and len(series) >= 2 and spoilt_data(history)
+        ):  # twice to the same place: what is kept there may be bad itself
+            past = min(past, int(series[-1].after or 0) - 1)
+        return [Action(finding.t, "rewind", finding.what, "t", None, float(max(past, 0))), cooled]
+
+    def _cooled(self, history: History, controls: Controls, t: int, before: int) -> Action:
+        """The turn of the rate dial: half; more where that did not help; a raise that has just been made is taken back."""
+        raised = raise_before(history, controls, t)
+        if raised is not None and raised.before and raised.after and before == 0:
+            after = math.sqrt(raised.before * raised.after) if raised.after > 4.0 * raised.before else raised.before
+            why = "the raise of the learning rate is taken back after the rewind"
+            return Action(t, "revert", why, "rate", controls.rate, min(after, controls.rate))
+        if before and spoilt_data(history):
+            times = [a.t for a in row(history, controls, t)]
+            was = max((a.before or 0.0 for a in history.actions if a.dial == "rate" and a.t in times), default=0.0)
+            why = "the batches are at fault, not the learning rate: it is what it was"
+            return Action(t, "turn", why, "rate", controls.rate, max(was, controls.rate))
+        factor = self.cool ** (2 ** min(before, 3))
+        return Action(t, "turn", f"learning rate x {factor:.3g} after the rewind", "rate", controls.rate, controls.rate * factor)
+
+    def _restore(self, finding: Finding, history: History) -> Sequence[Action] | None:
+        evidence = finding.evidence
+        if evidence.get("kind") not in ("update state", "running statistics"):
+            return None
+        slowed = evidence.get("kind") == "update state" and bool(evidence.get("slows")) and not suffering(history, finding)
+        bound = float(evidence.get("onset", finding.t))
+        return [Action(finding.t, "restore" if slowed else "rewind", finding.what, "t", None, bound)]
+
+    def onward(self, history: History, controls: Controls) -> Sequence[Action]:
+        """The next part of the way back, where nothing has been said since the rewind."""
+        t = len(history.loss) - 1
+        rewinds = {a.t for a in history.actions if a.name == "rewind"}
+        rates = [a for a in history.actions if a.dial == "rate"]
+        cooled = next((a for a in reversed(rates) if a.name == "turn" and a.t in rewinds), None)
+        if cooled is None or any(a.name != "recover" for a in rates[rates.index(cooled) + 1 :]):
+            return []  # nothing was cooled, or somebody else has turned the rate since
+        last = cooled.t
+        if any(f.t > last and f.level != "info" and f.name in TROUBLE for f in history.findings):
+            return []
+        times = [r.t for r in row(history, controls, last + 1)]
+        coolings = [a for a in history.actions if a.name == "turn" and a.dial == "rate" and a.t in times]
+        failed = [a.before or 0.0 for a in coolings if (a.after or 0.0) < (a.before or 0.0)]
+        to = max(failed, default=0.0) if len(failed) <= 1 else 0.125 * min(failed)
+        length = max(self.back * controls.end, 25.0)
+        share = min(max((t - last - CALM) / length, 0.0), 1.0)
+        start = cooled.after or 0.0
+        after = start * (to / start) ** share if 0.0 < start < to else 0.0
+        if not after > controls.rate * (1.1 if share < 1.0 else 1.001):
+            return []
+        return [Action(t, "recover", "all was well since the rewind: the learning rate comes back", "rate", controls.rate, after)]
+
+
+def row(history: History, controls: Controls, t: int) -> list[Action]:
+    """The rewinds before step t that came one soon after the other, and soon before it."""
+    near, found = max(100, controls.end // 10), []
+    for action in reversed([a for a in history.actions if a.name == "rewind" and a.t < t]):
+        if t - action.t > near:
+            break
+        found.insert(0, action)
+        t = action.t
+    return found
+
+
+def raise_before(history: History, controls: Controls, t: int) -> Action | None:
+    """The last action that raised the rate, where it was soon before step t and no rewind came after it."""
+    near, last = max(100, controls.end // 10), history.last_action("rewind")
+    raises = [
+        a for a in history.actions if a.dial == "rate" and (a.after or 0.0) > (a.before or 0.0) and a.name in ("warm", "restart")
+    ]
+    return raises[-1] if raises and raises[-1].t > max(t - near, last) else None
+
+
+def spoilt_data(history: History) -> bool:
+    """Whether the loss stood high right after the last rewind, at weights that were good: no rate has that effect."""
+    last = next((a for a in reversed(history.actions) if a.name == "rewind"), None)
+    if last is None or last.after is None:
+        return False
+    before = [history.loss[t] for t in history.standing(int(last.after), RECENT)]
+    first = worst(history.loss[last.t + 1 : last.t + 2])  # the second is after a step at the rate in doubt
+    return bool(first and before) and first[0] > max(high(before), 1.1 * max(before))
+
+
+def onset(finding: Finding, history: History) -> int:
+    """A step before the trouble: it began where the finding says, else where the loss began to stand high till now."""
+    told = finding.evidence.get("onset")
+    if told is not None:
+        return int(told) - MARGIN
+    if finding.name == "unstable":  # it stands where it began, or higher: all that has been done was for nothing
+        return 0
+    t, back = finding.t, history.last_action("rewind") + 1
+    first = max(t - int(finding.evidence.get("in_a_row", finding.evidence.get("window", 1))) + 1, back)
+    losses = history.loss[: first if finding.name == "non-finite" else t + 1]
+    for i in range(max(back + 20, t - 200), min(first, len(losses) - 2)):
+        bar = high([losses[k] for k in history.standing(i, RECENT)])
+        if median(worst(losses[i : i + 5])) > bar and median(worst(losses[i:])) > bar:
+            return i - MARGIN
+    return first if finding.name == "non-finite" else first - MARGIN  # blocked steps have done nothing
+
+
+def suffering(history: History, finding: Finding) -> bool:
+    """Whether the last losses stand far above those before the trouble."""
+    start = int(finding.evidence.get("onset", finding.t - 20))
+    return median(worst(history.loss[-9:])) > high([history.loss[t] for t in history.standing(start, RECENT)])
+
+
+def high(losses: Sequence[float]) -> float:
+    """What is above these losses, were they all of one level."""
+    if not losses:
+        return math.inf
+    level = median(losses)
+    return level + 6.0 * median(abs(x - level) for x in losses) + 0.1 * abs(level)
+
+
+def worst(losses: Sequence[float]) -> list[float]:
+    """With infinity for what is not a number."""
+    return [x if x - x == 0.0 else math.inf for x in losses]

@@ -17,7 +17,7 @@ class Skip:
     """Answers a non-finite step by naming the batch and going on.
 
     Args:
-        row: this many blocked steps in a row are no longer one bad batch.
+        row: this many blocked steps in a row, since the last rewind, are no longer one bad batch.
     """
 
     answers = ("non-finite",)
@@ -28,7 +28,10 @@ class Skip:
 
     def __call__(self, finding: Finding, history: History, controls: Controls) -> Sequence[Action] | None:
         """One action, or None from the `row`-th in a row on."""
-        if finding.evidence.get("in_a_row", 1) >= self.row:
+        row, back = int(finding.evidence.get("in_a_row", 1)), history.last_action("rewind")
+        if back >= 0 and any(history.applied):  # a run that has never seen a number is not given more time
+            row = min(row, finding.t - back)
+        if row >= self.row:
             return None
         examples = ", ".join(map(str, finding.evidence.get("examples", [])))
         return [Action(finding.t, "skip", f"the batch was left out (examples {examples or 'unknown'})")]

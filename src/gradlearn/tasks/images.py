@@ -45,7 +45,7 @@ class PictureData:
         self.pictures, self.rows = pictures, torch.from_numpy(np.ascontiguousarray(rows))
         self.labels = torch.from_numpy(np.ascontiguousarray(pictures.labels))
         self.pixels, self.at = _in_memory(pictures.pixels, rows)
-        self.shift, self.mirror = shift, mirror
+        self.shift, self.mirror, self.strength = shift, mirror, 1.0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,7 +58,8 @@ class PictureData:
         else:
             pixels = torch.from_numpy(self.pictures.pixels.take(rows.numpy()))
         if draw >= 0 and (self.shift or self.mirror):
-            pixels = shift_mirror(pixels, draw, self.shift, self.mirror)
+            shift = min(round(self.shift * self.strength), min(pixels.shape[1:3]) // 2)
+            pixels = shift_mirror(pixels, draw, shift, self.mirror)
         return Batch(pixels.permute(0, 3, 1, 2), self.labels.index_select(0, rows).long(), rows, draw)
 
     def about(self, what: str) -> Tensor | None:
@@ -88,7 +89,7 @@ class Images:
     def __init__(self, pictures: Pictures, plan: Plan) -> None:
         self.pictures, self.plan = pictures, plan
         self.shape = tuple(int(k) for k in pictures.pixels.shape[1:])
-        self.loss = None
+        self.made: Any = None  # the loss, once its options are known
         self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
 
     def choose(self) -> None:
@@ -102,6 +103,7 @@ class Images:
         plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
         if plan["update"] in ("adamw", "nadam"):
             plan.choose(f"{plan['update']}.betas", [0.9, 0.98], "a memory of 50 steps for the squares: runs are short")
+            plan.choose(f"{plan['update']}.weight_decay", 0.05, "augmentation and smoothing hold most of it")
         plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
         if "warmup" in plan["rate"]:
             plan.choose("warmup.share", 0.1, "the scale of the gradients is unknown at first")
@@ -194,9 +196,22 @@ class Images:
 
     def losses(self, model: nn.Module, batch: Batch) -> Losses:
         """Cross-entropy of each picture."""
-        if self.loss is None:
-            self.loss = find("objective", "cross_entropy")(ignore=None, **self.plan.options("cross_entropy"))
-        return self.loss(model(batch.x), batch.y)
+        return self.compare(model(batch.x), batch.y)
+
+    def output(self, model: nn.Module, x: Tensor) -> Tensor:
+        """What the losses compare."""
+        return model(x)
+
+    def compare(self, output: Tensor, y: Tensor) -> Losses:
+        """The losses, from outputs."""
+        return self.loss(output, y)
+
+    @property
+    def loss(self) -> Any:
+        """Cross-entropy with the plan's options."""
+        if self.made is None:
+            self.made = find("objective", "cross_entropy")(ignore=None, **self.plan.options("cross_entropy"))
+        return self.made
 
     def score(self, model: nn.Module, data: Data) -> Score:
         """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean."""
