@@ -6,6 +6,9 @@
     runs = gradlearn.fit_many(make, (x, y), runs=64)              many small ones as one: seeds, rates
     for step in gradlearn.train(model, (x, y)): ...               the loop itself
     gradlearn.load("runs/images-001").predict(x)                  a trained model back
+    gradlearn.probe(model, (x, y)).explain()                      which learning rates are too low, good, too high
+    gradlearn.twins(model, (x, y)).page("twins.html")             the same training five ways, side by side
+    pilot = gradlearn.Pilot(model, optimizer)                     the watch and the remedies in a loop of your own
     gradlearn.minimize(f, start)                                  a minimum of any function
 
 Nothing is imported before it is used: `import gradlearn` costs milliseconds.
@@ -18,6 +21,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from gradlearn.band import probe as probe
+    from gradlearn.connect.pilot import Pilot as Pilot
+    from gradlearn.contrast import twins as twins
     from gradlearn.descend import minimize as minimize
     from gradlearn.errors import Trouble as Trouble
     from gradlearn.learn import Run as Run
@@ -33,12 +39,15 @@ _PLACES = {
     "train": "learn",
     "load": "learn",
     "minimize": "descend",
+    "Pilot": "connect.pilot",
+    "probe": "band",
+    "twins": "contrast",
     "Result": "minimum.result",
     "Run": "learn",
     "Trouble": "errors",
 }
 
-__all__ = ["fit", "fit_many", "train", "load", "minimize", "Run", "Result", "Trouble", "__version__"]
+__all__ = ["fit", "fit_many", "train", "load", "probe", "twins", "minimize", "Pilot", "Run", "Result", "Trouble", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

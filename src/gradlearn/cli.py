@@ -1,6 +1,6 @@
 """The command line: arguments in, one line or one JSON document out. Thin: every command is a call into the rest.
 
-    gradlearn train images [PATH] [--time 60s]     predict, evaluate, compare, report, resume, list, check
+    gradlearn train images [PATH] [--time 60s]     probe, twins, predict, evaluate, compare, report, resume, list, check
 
 Nothing heavy is imported before a command needs it. With --json stdout holds one JSON document and nothing else.
 """
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str], begun: float | None = None) -> int:
         plain, plugged = separated(arguments)
         options, rest = parser().parse_known_args(plain)
         rest += plugged
-        if rest and not (options.command == "train" or getattr(options, "what", None) == "gradient"):
+        if rest and not (options.command in ("train", "probe", "twins") or getattr(options, "what", None) == "gradient"):
             raise InputTrouble(f"unknown option {rest[0]}{nearest(rest[0].partition('=')[0], flags(options.command))}")
         return int(options.go(options, rest, begun))
     except Trouble as trouble:
@@ -109,9 +109,21 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return sub
 
-    sub = command("train", act.train, "train a model and say what happened")
-    _train_options(sub)
-    sub.set_defaults(flags=[o for a in sub._actions for o in a.option_strings if o.startswith("--")])
+    for name, go, text in (
+        ("train", act.train, "train a model and say what happened"),
+        ("probe", act.probe, "which learning rates are too low, good, too high for it; --time: what that may take"),
+        ("twins", act.twins, "the same training too fast, right, too slow, and by heart: one page; --time: of all together"),
+    ):
+        sub = command(name, go, text)
+        _train_options(sub)
+        if name != "train":
+            what = (
+                ("--picture", "FILE.svg", "the band as a picture")
+                if name == "probe"
+                else ("--page", "FILE.html", "default: RUNS/twins.html")
+            )
+            sub.add_argument(what[0], type=Path, metavar=what[1], help=what[2])
+        sub.set_defaults(flags=[o for a in sub._actions for o in a.option_strings if o.startswith("--")])
     sub = command("predict", act.predict, "classes and probabilities of picture files")
     sub.add_argument("run", type=Path, help="folder of a run")
     sub.add_argument("paths", type=Path, nargs="+", metavar="FILE|DIR")
@@ -120,6 +132,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("data", type=Path, help="data with labels: its test part if it has one, else all of it")
     command("compare", act.compare, "runs side by side").add_argument("runs", type=Path, nargs="+", metavar="RUN")
     command("report", act.report, "write a run's report.html again").add_argument("run", type=Path)
+    command("explain", act.explain, "a run in words: what happened, how sure, what was done, what to try").add_argument(
+        "run", type=Path
+    )
     command("resume", act.resume, "go on with a run that was stopped").add_argument("run", type=Path)
     command("list", act.list_plugins, "what there is: tasks, updates, losses, ...").add_argument("kind", nargs="?", metavar="KIND")
     sub = command("check", act.check, "is this machine set up; or: check gradient MODULE:FUNCTION, are two gradients the same")

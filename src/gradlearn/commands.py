@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,23 +39,46 @@ PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_eve
 def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
     """`gradlearn train TASK [PATH]`."""
     find.describe("tasks", options.task)
-    user = {k: getattr(options, k) for k in PLANNED if getattr(options, k) is not None} | plugin_options(rest, options.flags)
-    if options.no_act:
-        user["act"] = False
+    user, reading = _asked(options, rest)
     if sum(k in user for k in ("time", "epochs", "steps")) > 1:
         raise InputTrouble("--time, --epochs and --steps exclude each other; give one")
-    if "time" in user:
-        seconds_of(user["time"])
-    reading = {k: getattr(options, k) for k in READING}
-    path = options.path
-    if options.config is not None:
-        user, path = _configured(options.config, user, path)
     from gradlearn.live import Live
     from gradlearn.session import begin
 
     with Live(quiet=options.json) as live:
-        summary = begin(path, user, reading, options.runs, options.name, begun, live.show, live.say)
+        summary = begin(options.path, user, reading, options.runs, options.name, begun, live.show, live.say)
     return tell(summary, options.json)
+
+
+def _asked(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The choices, those of --config included, and how the data are to be read; `options.path` becomes where they are."""
+    user = {k: getattr(options, k) for k in PLANNED if getattr(options, k) is not None} | plugin_options(rest, options.flags)
+    if options.no_act:
+        user["act"] = False
+    if "time" in user:
+        seconds_of(user["time"])
+    if options.config is not None:
+        user, options.path = _configured(options.config, user, options.path)
+    return user, {k: getattr(options, k) for k in READING}
+
+
+def probe(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn probe TASK [PATH]`."""
+    return _shown("probe", options, rest, begun)
+
+
+def twins(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn twins TASK [PATH]`."""
+    return _shown("twins", options, rest, begun)
+
+
+def _shown(name: str, options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    if ":" not in options.task:  # MODULE:FUNCTION
+        find.describe("tasks", options.task)
+    user, reading = _asked(options, rest)
+    from gradlearn import showing
+
+    return getattr(showing, name)(options, user, reading, begun)
 
 
 def _configured(config: Path, user: dict[str, Any], path: Path | None) -> tuple[dict[str, Any], Path | None]:
@@ -159,6 +183,23 @@ def report(options: argparse.Namespace, rest: Sequence[str], begun: float) -> in
 
     path = write(open_run(options.run))
     print(json.dumps({"report": str(path)}) if options.json else path)
+    return 0
+
+
+def explain(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn explain RUN`."""
+    from gradlearn.record.folder import open_run
+    from gradlearn.report.account import answers, opening
+    from gradlearn.report.folder import read
+
+    run = read(open_run(options.run))
+    said = answers(run)
+    if options.json:
+        found = [{"question": question, "answer": answer} for question, answer in said]
+        print(json.dumps({"run": str(options.run), "story": opening(run), "answers": found}))
+        return 0
+    for title, text in [("", opening(run)), *said]:
+        print("\n".join(filter(None, (title, textwrap.fill(text, 100)))), end="\n\n")
     return 0
 
 

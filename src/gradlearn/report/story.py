@@ -181,6 +181,9 @@ def _deed(name: str, same: Sequence[dict[str, Any]]) -> str:
         return f"{words.plural(n, 'batch was', 'batches were')} skipped {where}"
     if name == "rewind":
         return f"the weights were rewound {'once' if n == 1 else f'{n} times'} {where}"
+    if name == "keep":
+        step = words.count(same[-1]["after"] or 0)
+        return f"the run ends with the weights of step {step}, which did better on the validation data than the last"
     if name == "finish":
         return f"the end was moved{who}{_change(same)} {where}"
     if name == "stop":
