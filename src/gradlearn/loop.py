@@ -26,7 +26,7 @@ from gradlearn.errors import NumericsTrouble
 from gradlearn.optimizer import pack, unpack
 from gradlearn.regular import settle
 from gradlearn.step import step as take
-from gradlearn.symbols import Action, Controls, Data, Score, Step
+from gradlearn.symbols import Action, Check, Controls, Data, Score, Step
 
 __all__ = ["Cadence", "Descent", "Flushed", "Recorder", "Snapshot", "advance", "evaluating", "keep_shown"]
 __all__ += ["restore", "save", "score", "train"]
@@ -62,6 +62,7 @@ def train(
                 if record is not None:
                     record.step(step)
                 settle = partial(back, k + 1) if back is not None and k + 1 < len(steps) else None
+                d.history.end = d.controls.end
                 acted = look(d, step, record, settle)
                 d.seconds = spent + time.perf_counter() - start
                 last = acted or k + 1 == len(steps)
@@ -261,6 +262,8 @@ def save(d: Descent, record: Recorder, snapshots: Sequence[Snapshot]) -> bool:
     parts = {"model": d.theta.tensors(), "update": tensors, "average": d.average.state(), "ring": ring}
     parts["task"] = {f"buffer.{name}": b for name, b in d.theta.transient().items()}
     parts["task"] |= {f"objective.{k}": v for k, v in getattr(d.objective, "state", dict)().items()}
+    for check in d.checks:
+        parts["task"] |= {f"{_name_of(check)}.{k}": v for k, v in getattr(check, "state", dict)().items()}
     state = {
         "t": d.t,
         "seen": d.seen,
@@ -289,9 +292,10 @@ def restore(d: Descent, parts: Mapping[str, Mapping[str, Tensor]], state: Mappin
     d.average.load(parts["average"])
     for name, buffer in d.theta.transient().items():
         buffer.copy_(parts["task"][f"buffer.{name}"])
-    own = {k.removeprefix("objective."): v for k, v in parts["task"].items() if k.startswith("objective.")}
-    if own:
-        d.objective.load(own)  # pyright: ignore[reportAttributeAccessIssue]
+    for what, name in ((d.objective, "objective"), *((check, _name_of(check)) for check in d.checks)):
+        own = {k.removeprefix(f"{name}."): v for k, v in parts["task"].items() if k.startswith(f"{name}.")}
+        if own:
+            what.load(own)  # pyright: ignore[reportAttributeAccessIssue]
     d.history.measured = {k: [(int(t), float(v)) for t, v in rows] for k, rows in state.get("measured", {}).items()}
     d.t, d.seen, d.round, d.seconds = state["t"], state["seen"], state["round"], state["seconds"]
     for name, value in state["controls"].items():
@@ -301,6 +305,10 @@ def restore(d: Descent, parts: Mapping[str, Mapping[str, Tensor]], state: Mappin
     if (best := state.get("best")) is not None:
         kept = [parts["ring"][f"best.{i}"] for i in range(sum(name.startswith("best.") for name in parts["ring"]))]
         d.best = Best(best["t"], Score._make(best["score"]), kept, best["chosen"])
+
+
+def _name_of(check: Check) -> str:
+    return f"check.{type(check).__module__.rpartition('.')[2]}"
 
 
 def _snapshot_tensors(s: Snapshot) -> dict[str, Tensor]:

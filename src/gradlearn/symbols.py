@@ -177,6 +177,7 @@ class History:
         self.lr: list[float] = []
         self.applied: list[bool] = []  # False where the update was blocked
         self.last: Step | None = None
+        self.end = 0  # steps of the whole run, as things stand; 0: nobody knows
         self.waited = 0.0  # seconds that this process has waited for data
         self.scores: list[tuple[int, str, Score]] = []  # (t, split, score)
         self.findings: list[Finding] = []
@@ -320,6 +321,7 @@ class Check(Protocol):
     `when`: "during" (default): after every `every` steps; "before": once, before the first step; "scored": after each scoring, when
     `History.scores` has new rows ("train" for a sample of the training data, "valid"); "after": at the end.
     `usual = False`: not in a run unless asked for. `cost`, a plain number on the class, sets how often it looks at least.
+    `state()` and `load(tensors)`: what it must remember beyond the history, in every checkpoint.
     `looks = False`: of a step that was applied it wants the numbers alone, not theta, so that several may be taken in one call.
     `of = "blocked"`: it has nothing to say of steps that were applied, and is not asked.
     """

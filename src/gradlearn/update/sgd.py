@@ -16,6 +16,8 @@ from gradlearn.optimizer import Light
 
 __all__ = ["SGD"]
 
+HALF = (torch.bfloat16, torch.float16)
+
 
 def plain(p: Any, g: Any, decay: float, lr: float, _: float) -> tuple[Any, ...]:
     """One coordinate of theta."""
@@ -59,6 +61,13 @@ class SGD(Light, torch.optim.SGD):
             params, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=weight_decay, fused=True
         )
         self._step_supports_amp_scaling = False  # a GradScaler shall undo its scale itself
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """torch's own; its fused kernel (2.13) leaves half-precision tensors on a processor as they are: not for them."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if group.get("fused") and any(p.dtype in HALF and p.device.type == "cpu" for p in group["params"]):
+            group["fused"] = False
 
     def update(self) -> None:
         """torch's step; a momentum that is not there yet is 0, also where another tensor has one already."""
