@@ -9,6 +9,7 @@ The one place where findings become actions. Actions turn dials, rewind or stop;
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,13 +77,20 @@ def when_of(check: Check) -> str:
 
 
 def ask(d: Descent, check: Check, step: Step, record: Recorder | None) -> Finding | None:
-    """What one check has to say now; noted and logged."""
-    if getattr(check, "of", "") == "update":
-        values = check.measure(step, d.theta, d.objective, d.update)  # pyright: ignore[reportCallIssue]
-    else:
-        values = check.measure(step, d.theta, d.objective)
+    """What one check has to say now; noted and logged. One that cannot look at this model is left out from now on, and named."""
+    name = type(check).__module__.rpartition(".")[2]
+    try:
+        if getattr(check, "of", "") == "update":
+            values = check.measure(step, d.theta, d.objective, d.update)  # pyright: ignore[reportCallIssue]
+        else:
+            values = check.measure(step, d.theta, d.objective)
+    except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        d.checks = [other for other in d.checks if other is not check]
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(f"the check {name!r} cannot look at this model and is left out: {line}", RuntimeWarning, stacklevel=2)
+        return None
     if isinstance(values, Mapping):
-        d.history.note(step.t, type(check).__module__.rpartition(".")[2], values)
+        d.history.note(step.t, name, {k: v for k, v in values.items() if math.isfinite(v)})
     finding = check.judge(d.history)
     if finding is not None:
         d.history.findings.append(finding)

@@ -69,11 +69,11 @@ class Supervised:
 
     def losses(self, model: nn.Module, batch: Batch) -> Losses:
         """The loss of each example."""
-        return self.loss(call(model, batch.x), batch.y)
+        return self.loss(self.output(model, batch.x), batch.y)
 
     def output(self, model: nn.Module, x: Any) -> Any:
         """What the losses compare."""
-        return call(model, x)
+        return call(model, x) if torch.is_grad_enabled() else outputs(model, x)
 
     def compare(self, output: Any, y: Any) -> Losses:
         """The loss of each example, from outputs."""

@@ -135,7 +135,7 @@ class Action:
     """What is done about a finding. A row of actions.jsonl; replayed on resume where a clock decided it."""
 
     t: int
-    name: str  # skip, rewind, turn, finish, stop
+    name: str  # skip, clip, rewind, restore, turn, recover, revert, warm, restart, settle, escape, finish, keep, stop
     why: str
     dial: str = ""  # which of the `Controls`, if any
     before: float | None = None
@@ -323,7 +323,8 @@ class Check(Protocol):
     `usual = False`: not in a run unless asked for. `cost`, a plain number on the class, sets how often it looks at least.
     `state()` and `load(tensors)`: what it must remember beyond the history, in every checkpoint.
     `looks = False`: of a step that was applied it wants the numbers alone, not theta, so that several may be taken in one call.
-    `of = "blocked"`: it has nothing to say of steps that were applied, and is not asked.
+    `of = "blocked"`: it has nothing to say of steps that were applied, and is not asked. `of = "update"`: `measure` is given the
+    update as a fourth argument, where the loop has one to show.
     """
 
     every: int  # steps between two looks
@@ -341,7 +342,8 @@ class Remedy(Protocol):
 
     `order`, a plain number on the class: remedies are asked in this order. `enact(action, theta, objective, update)`: does what no
     dial can, when the action is performed; may return the action with what came of it. `renew(history, controls)`: asked at every
-    snapshot, for a bound that holds for each step until the next. `usual = False`: not in a run unless asked for.
+    snapshot, for a bound that holds for each step until the next. `onward(history, controls)`: asked every ten steps once something
+    has been done, for the next part of what takes a while; gives actions. `usual = False`: not in a run unless asked for.
     """
 
     answers: tuple[str, ...]  # names of findings

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradlearn.find import find, names
+from gradlearn.find import attribute, find, names
 from gradlearn.symbols import Batch, Finding, History, Losses, Step
 from gradlearn.theta import Theta
 
@@ -105,11 +105,9 @@ def test_it_leaves_theta_buffers_and_random_state_bitwise(name: str):
         assert objective.model.training
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not attribute("watch", name, "clock")])
 def test_a_check_that_comes_in_the_middle_says_the_same(name: str, setting: tuple[Theta, Bowl]):
     """After a resume a new object sees a long history at once; it may know nothing that the log does not."""
-    if getattr(find("watch", name), "clock", False):
-        pytest.skip("goes by the clock of its process")
     for told in importlib.import_module(f"gradlearn.watch.{name}").sick():
         old, new = find("watch", name)(), None
         history = History()

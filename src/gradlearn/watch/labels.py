@@ -110,7 +110,11 @@ def outputs(objective: Objective, batch: Batch) -> tuple[Tensor | None, Tensor |
     output = output.double().cpu()
     if output.ndim == 1 or output.shape[1:].numel() == 1:
         output = torch.stack([torch.zeros(len(output), dtype=output.dtype), output.flatten()], 1)
-    return (output.softmax(1), labels.cpu()) if output.ndim == 2 else (None, None)
+    if output.ndim != 2:
+        return None, None
+    labels = labels.cpu()
+    known = bool(((labels >= 0) & (labels < output.shape[1])).all())  # some may be ignored by the loss: nothing is said then
+    return (output.softmax(1), labels) if known else (None, None)
 
 
 def counted(part: str, said: Tensor, labels: Tensor) -> dict[str, float]:

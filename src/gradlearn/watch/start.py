@@ -115,7 +115,7 @@ class Start:
                 "weights that are all zero, or an output cut off where its slope is zero",
                 "draw the weights; look at the last operation",
             )
-        if rows.get("chance", 0.0) > 0 and rows["loss"] > self.chance * rows["chance"] and "data fault" not in said:
+        if rows.get("chance", 0.0) > 0 and rows.get("loss", 0.0) > self.chance * rows["chance"] and "data fault" not in said:
             what = f"before the first step: the loss is {rows['loss']:.4g}, that of a constant answer {rows['chance']:.4g}"
             yield (
                 "exploding",

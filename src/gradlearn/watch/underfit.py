@@ -99,6 +99,8 @@ def of_classes(x: Tensor | None, y: Tensor, output: Tensor) -> dict[str, float] 
     single = output.ndim == 1 or output.shape[1:].numel() == 1
     if not single and output.ndim != 2:
         return None
+    if int(labels.min()) < 0 or int(labels.max()) >= (2 if single else output.shape[1]):
+        return None  # some are ignored by the loss
     guess = (output.flatten() > 0).long() if single else output.argmax(1)
     counts = torch.bincount(labels)
     rows = {
