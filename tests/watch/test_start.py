@@ -100,7 +100,7 @@ def test_a_loss_far_above_chance_is_exploding():
     assert name(model, steps=10) == "exploding", "the first question is always asked"
 
 
-def test_no_gradient_is_vanishing():
+def test_no_gradient_at_all_is_a_plateau():
     model = network()
     with torch.no_grad():
         for p in model.parameters():
@@ -108,8 +108,8 @@ def test_no_gradient_is_vanishing():
     assert name(model) == "saddle"
     cut = nn.Sequential(network(), nn.Hardtanh())
     nn.init.constant_(cut[0][2].bias, 50.0)
-    assert name(cut) == "vanishing"
-    assert name(nn.Sequential(cut[0], nn.ReLU6())) == "vanishing"
+    assert name(cut) == "plateau", "exactly zero, everywhere: flat"
+    assert name(nn.Sequential(cut[0], nn.ReLU6())) == "plateau"
 
 
 def test_units_that_start_alike_are_a_saddle_a_single_layer_of_zeros_is_none():

@@ -1,6 +1,6 @@
 """Escape: away from a saddle along the direction in which the loss curves down.
 
-    H v = lambda v, lambda < 0 the smallest;    theta <- theta + s t v,    t doubled while L(theta + s t v) falls, s = +-1 downhill
+    H v = lambda v, lambda < 0 the smallest;    theta <- theta + s t v,    t doubled while L(theta + s t v) falls, s = +1 or -1
 
 The loss is that of one sample of `examples`, in evaluation mode, its curvature by Lanczos. Gradient descent leaves a saddle too, in
 a time that can be any: at rate eta a distance grows by 1 + eta |lambda| a step (Lee et al., COLT 2016; Jin et al., ICML 2017).
@@ -83,7 +83,6 @@ class Escape:
         if not low < -self.negative * high:
             return f"the smallest curvature found is {low:.2g}, the largest {high:.2g}"
         v, start = found.vectors[0], float(H.value)
-        v = -v if float(v @ H.grad) > 0.0 else v
         best, way = start, 0.0
         for sign in (1.0, -1.0):
             step = sign * 1e-3 * max(float(torch.linalg.vector_norm(x)), 1e-3)

@@ -120,8 +120,8 @@ def overfitting(facts: Facts) -> str:
     if facts.train is not None and facts.final is not None:
         gap, n = facts.direction * (facts.train - facts.final[1]), facts.counts.get("valid")
         share = words.is_share(facts.name)
-        doubt = 2.0 * noise.error(min(max(facts.final[1], 0.0), 1.0), n) if n and share else 0.0
-        if gap > max(doubt, 0.02 if share else 0.05 * abs(facts.final[1])):
+        doubt = 3.0 * noise.error(min(max(facts.final[1], 0.0), 1.0), n) if n and share else 0.0
+        if gap > max(doubt, 0.03 if share else 0.05 * abs(facts.final[1])):
             size = words.points(gap) if share else words.number(gap)
             train, valid = words.score(facts.name, facts.train), words.score(facts.name, facts.final[1])
             return f"On its training data it reaches {train}, on the validation data {valid}, {size} apart: it overfits."

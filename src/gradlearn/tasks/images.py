@@ -101,6 +101,7 @@ class Images:
         plan.choose("batch", 64 if n < 5000 else 128, f"{n} training pictures; larger batches are no faster on a processor")
         plan.choose("cross_entropy.label_smoothing", 0.1, "keeps the outputs from growing without bound")
         plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
+        plan.choose("best.times", 1e3, "labels are smoothed: a higher loss of the true ones alone is no worse model")
         if plan["update"] in ("adamw", "nadam"):
             plan.choose(f"{plan['update']}.betas", [0.9, 0.98], "a memory of 50 steps for the squares: runs are short")
             plan.choose(f"{plan['update']}.weight_decay", 0.05, "augmentation and smoothing hold most of it")

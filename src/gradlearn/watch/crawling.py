@@ -3,7 +3,7 @@
     d = theta_t - theta_(t - every),    R = (lr times steps left) / (sum of lr in the window):   R d is as far as the run can go
     crawling  <=>  L(theta + 3 R d) < L(theta + R d) < L(theta)  at two looks in a row, and the loss has hardly fallen so far,
                    or  L(theta + R d) < L(theta + R d / 3) < L(theta)  at three, and even the end of the line is little lower,
-                   or  R |d| < |theta| / 10  at two, L(theta + R d) < L(theta), and the loss has not fallen by a tenth so far
+                   or  R |d| < 0.3 |theta|  at two, L(theta + R d) < L(theta), and the loss has not fallen by a tenth so far
 
 Looked at on one fixed sample of examples, so that no luck of the batch is in it: a line is followed to where it stops falling. At
 a good rate its lowest point is in the first third of what a run can reach, at a hundredth of it beyond the run's end; a run that
@@ -30,7 +30,7 @@ __all__ = ["Crawling"]
 
 FURTHER = 3.0  # factor from one point of the line to the next
 POINTS = 8  # of the line at most
-STILL = 0.1  # of the length of theta: a run that goes no further, from weights that know nothing, gets nowhere
+STILL = 0.3  # of the length of theta: a run that goes no further, from weights that know nothing, gets nowhere
 LEARNED = 0.6  # share of the loss with the targets of other examples below which a model has learned already
 LARGE = 1 << 26  # parameters from which a copy of theta is not kept
 

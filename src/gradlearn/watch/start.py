@@ -107,7 +107,15 @@ class Start:
                 "weights or inputs that are too large",
                 "smaller weights, standardised inputs, or a norm before it",
             )
-        if rows.get("norm", 1.0) < 1e-9 or rows.get("zero", 0.0) == 1.0:
+        if rows.get("norm", 1.0) == 0.0:
+            what = "before the first step: the gradient is exactly zero: the loss is flat where the weights are"
+            yield (
+                "plateau",
+                what,
+                "an output that is cut off, rounded or clamped where its slope is zero",
+                "look at the last operation",
+            )
+        elif rows.get("norm", 1.0) < 1e-9 or rows.get("zero", 0.0) == 1.0:
             what = f"before the first step: the gradient of every weight matrix is zero (norm of all {rows['norm']:.3g})"
             yield (
                 "vanishing",
