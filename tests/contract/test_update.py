@@ -124,7 +124,8 @@ def test_a_hundred_steps_are_torchs_own_bitwise(name: str, dtype: torch.dtype):
     ours = make(name, groups(a))
     twin = torch_twin(name)
     assert twin is not None
-    theirs = twin(groups(b), **settings(ours, twin))
+    broken = {"fused": False} if (name, dtype) == ("sgd", torch.bfloat16) else {}  # torch's kernel leaves such tensors as they are
+    theirs = twin(groups(b), **settings(ours, twin) | broken)
     run(ours, a, 0, 100)
     run(theirs, b, 0, 100)
     assert same(a, b)
