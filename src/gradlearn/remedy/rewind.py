@@ -1,10 +1,10 @@
 """Rewind and cool: back to weights of before the trouble, on at half the rate, which comes back where all stays well.
 
     theta, update state, averages, buffers <- newest snapshot before the onset;     t goes on
-    rate dial <- dial * cool^(2^k),   k = rewinds just before this one;    then back to `to` in a ramp of a twentieth of the run
+    rate dial <- dial * cool, cool^4, ... as rewinds follow one another;    then back to `to` in a ramp of a twentieth of the run
 
     to = dial before the trouble          where this was the first rewind: a fault that is over must not cost the run its rate
-       = an eighth of the lowest rate with trouble    where it came again: then it is the rate
+       = a 16th of the lowest rate with trouble    where it came again: then it is the rate
 
 Chowdhery et al. (PaLM, arXiv 2204.02311) rewound about 100 steps and skipped the batches behind the spike, by hand; asked for in
 Keras since 2017. t never goes back, so the bad batches stay behind and every row of the log stays unique. Squares of the update
@@ -24,6 +24,7 @@ from gradlearn.symbols import Action, Controls, Finding, History
 __all__ = ["Rewind"]
 
 TROUBLE = ("non-finite", "diverged", "unstable")
+POWERS = (1, 4, 6, 8)  # of `cool`: half of a rate that failed twice fails more slowly, a 30th of it seldom
 MARGIN = 5  # steps: what shows in the loss of step t was done in those before it
 RECENT = 50  # steps that trouble is compared with
 CALM = 20  # steps without trouble after a rewind before the rate begins to come back
@@ -77,7 +78,7 @@ class Rewind:
             was = max((a.before or 0.0 for a in history.actions if a.dial == "rate" and a.t in times), default=0.0)
             why = "the batches are at fault, not the learning rate: it is what it was"
             return Action(t, "turn", why, "rate", controls.rate, max(was, controls.rate))
-        factor = self.cool ** (2 ** min(before, 3))
+        factor = self.cool ** POWERS[min(before, 3)]
         return Action(t, "turn", f"learning rate x {factor:.3g} after the rewind", "rate", controls.rate, controls.rate * factor)
 
     def _restore(self, finding: Finding, history: History) -> Sequence[Action] | None:
@@ -102,7 +103,7 @@ class Rewind:
         times = [r.t for r in row(history, controls, last + 1)]
         coolings = [a for a in history.actions if a.name == "turn" and a.dial == "rate" and a.t in times]
         failed = [a.before or 0.0 for a in coolings if (a.after or 0.0) < (a.before or 0.0)]
-        to = max(failed, default=0.0) if len(failed) <= 1 else 0.125 * min(failed)
+        to = max(failed, default=0.0) if len(failed) <= 1 else min(failed) / 16.0
         length = max(self.back * controls.end, 25.0)
         share = min(max((t - last - CALM) / length, 0.0), 1.0)
         start = cooled.after or 0.0
