@@ -20,7 +20,7 @@ from typing import Any
 import measure
 from measure import Row
 
-SECONDS = {3: 3, 10: 2, 60: 1}  # of an eager fit -> rounds; the minute for the MLP alone
+SECONDS = {3: 8, 10: 3, 60: 1}  # of an eager fit -> rounds; the minute for the MLP alone
 NAMES = ("MLP", "GRU", "PPO update", "circuit", "physics", "LSTM", "CNN")
 
 
@@ -57,30 +57,29 @@ def child(name: str, steps: int, compiled: str, cache: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def pace(name: str, cache: Path) -> float:
-    """Seconds of an eager step, set-up shared out."""
-    first = child(name, 100, "off", cache)["seconds"]
-    steps = max(int(100 * 2.0 / first), 50)
-    return child(name, steps, "off", cache)["seconds"] / steps
+def pace(name: str, cache: Path) -> tuple[float, float]:
+    """Seconds of the set-up of an eager fit, and of one step of it, from a short and a longer one."""
+    short = min(child(name, 50, "off", cache)["seconds"] for _ in range(2))
+    more = max(int(100.0 / short), 100)
+    step = max(child(name, 50 + more, "off", cache)["seconds"] - short, 1e-3) / more
+    return max(short - 50 * step, 0.0), step
 
 
 def rows_of(name: str, wanted: dict[int, int]) -> list[Row]:
-    """The readings of one model; eager ones before and after those that they are compared with."""
+    """The readings of one model, eager, cold and warm in turn."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
-        step = pace(name, Path(scratch) / "none")
+        setup, step = pace(name, Path(scratch) / "none")
         for seconds, rounds in wanted.items():
-            steps = max(int(seconds / step), 10)
+            steps = max(int((seconds - setup) / step), 10)
             found: dict[str, list[float]] = {"eager": [], "cold": [], "warm": []}
             answer: dict[str, Any] = {}
             for k in range(rounds):
                 cache = Path(scratch) / f"{seconds}-{k}"
-                before = child(name, steps, "off", cache)["seconds"]
+                found["eager"].append(child(name, steps, "off", cache)["seconds"])
                 for how in ("cold", "warm"):
                     answer = child(name, steps, "auto", cache)
                     found[how].append(answer["seconds"])
-                after = child(name, steps, "off", cache)["seconds"] if seconds < 60 else before
-                found["eager"] += [before, after]
             fastest = {how: min(readings) for how, readings in found.items()}
             row: Row = {"model": name, "for": seconds, "steps": steps, "compile": answer["compile"], **fastest}
             row |= {f"{how}/eager": fastest[how] / fastest["eager"] for how in ("cold", "warm")} | {"why": answer["why"]}

@@ -84,14 +84,14 @@ def ask(d: Descent, check: Check, step: Step, record: Recorder | None) -> Findin
             values = check.measure(step, d.theta, d.objective, d.update)  # pyright: ignore[reportCallIssue]
         else:
             values = check.measure(step, d.theta, d.objective)
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        if isinstance(values, Mapping):
+            d.history.note(step.t, name, {k: v for k, v in values.items() if math.isfinite(v)})
+        finding = check.judge(d.history)
+    except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError) as error:
         d.checks = [other for other in d.checks if other is not check]
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.warn(f"the check {name!r} cannot look at this model and is left out: {line}", RuntimeWarning, stacklevel=2)
         return None
-    if isinstance(values, Mapping):
-        d.history.note(step.t, name, {k: v for k, v in values.items() if math.isfinite(v)})
-    finding = check.judge(d.history)
     if finding is not None:
         d.history.findings.append(finding)
         if record is not None:

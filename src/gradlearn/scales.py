@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gradlearn.supervised import Supervised
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-ROWS = 1 << 25  # numbers of x that the scale is measured on
+ROWS = 1 << 22  # numbers of x that the scale is measured on
 EXACT = 1e-3  # how far a folded module may be from the unfolded one, relative to its outputs' spread
 NEAR = 3.0  # inputs whose spread is within this factor of 1, about zero, are left as they are
 ALIKE = 0.5  # share of the columns whose ranges are alike from which all get one scale, as pixels do
@@ -38,7 +38,10 @@ SPIKE = 10.0  # a column's range is at most so many spreads
 
 @dataclass(slots=True)
 class Side:
-    """One end of a module: its layer, and mean and spread of what goes in or out, in the shape that broadcasts over examples."""
+    """One end of a module: its layer, and mean and spread of what goes in or out, in the shape that broadcasts over examples.
+
+    In the type of the values, so that what is taken off there and what is folded are the same to the last bit.
+    """
 
     layer: nn.Module
     mean: Tensor
@@ -47,7 +50,17 @@ class Side:
 
     def on(self, values: Tensor) -> Tensor:
         """Values as they are trained on."""
-        return ((values.double() - self.mean) / self.spread).to(values.dtype)
+        wide = values if values.dtype in (torch.float32, torch.float64) else values.float()
+        spread = self.spread.to(wide.dtype)
+        if not self.mean.any():
+            return (wide / spread).to(values.dtype)
+        return wide.sub(self.mean.to(wide.dtype)).div_(spread).to(values.dtype)
+
+
+def side_of(layer: nn.Module, mean: Tensor, spread: Tensor, what: str, like: Tensor) -> Side:
+    """A side with mean and spread rounded to what the values can hold."""
+    kind = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return Side(layer, mean.to(kind).double(), spread.to(kind).double(), what)
 
 
 def standardise(task: Supervised, plan: Plan) -> None:
@@ -93,8 +106,8 @@ def entrance_of(task: Supervised, x: Tensor) -> tuple[Side | None, str]:
         return None, "they do not go into one Linear or convolution alone, so no scale can be folded"
     padded = isinstance(layer, LAYERS[1:]) and (not isinstance(layer.padding, tuple) or any(layer.padding))
     side = _scale(rows, layer, centred=not padded and layer.bias is not None)
-    size = math.sqrt(rows.double().square().mean().item())
-    offset, spread = rows.double().mean().abs().item(), rows.double().std().item()
+    middle, spread = rows.double().mean().item(), rows.double().std().item()
+    size, offset = math.hypot(middle, spread), abs(middle)
     uneven = side.spread.max().item() > NEAR * side.spread.min().item()
     if not uneven and 1.0 / NEAR < size < NEAR and offset < spread:
         return None, f"they are of unit size already (root mean square {size:.3g})"
@@ -117,7 +130,7 @@ def exit_of(task: Supervised, y: Tensor) -> tuple[Side | None, str]:
     if layer is None or layer.bias is None:
         return None, "the output is not that of one Linear"
     what = f"targets about {mean:.3g} with spread {spread:.3g}"
-    side = Side(layer, torch.tensor(mean).double(), torch.tensor(spread).double(), what)
+    side = side_of(layer, torch.tensor(mean).double(), torch.tensor(spread).double(), what, y)
     exact = _is_exact(task.own, _on(task.own, data.x[:64]), None, side)
     return (side, "") if exact else (None, "the output is not that of one Linear")
 
@@ -140,12 +153,11 @@ def _scale(rows: Tensor, layer: Any, centred: bool) -> Side:
             mean = own.mean(0) if centred else torch.zeros_like(spread)
             shape = tuple(-1 if k == axis else 1 for k in range(rows.ndim))
             what = f"inputs scaled each column by its own spread, {spread.min():.3g} to {spread.max():.3g}"
-            return Side(layer, mean.reshape(shape)[0], spread.reshape(shape)[0], what)
+            return side_of(layer, mean.reshape(shape)[0], spread.reshape(shape)[0], what, rows)
     mean = values.mean().item() if centred else 0.0
     spread = math.sqrt((values - mean).square().mean().item()) or 1.0
-    side = Side(layer, torch.full(shape, mean).double()[0], torch.full(shape, spread).double()[0], "")
-    side.what = f"inputs about {mean:.3g} with spread {spread:.3g}" if centred else f"inputs of size {spread:.3g}"
-    return side
+    what = f"inputs about {mean:.3g} with spread {spread:.3g}" if centred else f"inputs of size {spread:.3g}"
+    return side_of(layer, torch.full(shape, mean).double()[0], torch.full(shape, spread).double()[0], what, rows)
 
 
 def _apart(own: Tensor) -> bool:
@@ -163,7 +175,10 @@ def _scaled(data: Any, entrance: Side | None, exit_: Side | None) -> Examples:
 def _start(task: Supervised, entrance: Side | None, exit_: Side | None, data: Examples) -> None:
     """Weights that know the data already go on from what they know; new ones are taken as meant for inputs of unit size."""
     some = torch.arange(min(len(data), 512))
-    raw, scaled = _loss(task, data(some, -1), exit_), _loss(task, _scaled(data, entrance, exit_)(some, -1), None)
+    batch = data(some, -1)
+    x = batch.x if entrance is None else entrance.on(batch.x)
+    y = batch.y if exit_ is None else exit_.on(batch.y)
+    raw, scaled = _loss(task, batch, exit_), _loss(task, batch._replace(x=x, y=y), None)
     if raw < 0.7 * scaled:
         with torch.no_grad():
             if entrance is not None:

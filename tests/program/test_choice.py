@@ -57,7 +57,7 @@ def test_the_same_run_is_decided_the_same_way_every_time(monkeypatch: pytest.Mon
     decided = set()
     kept = choice.forecast
     for _ in range(3):
-        monkeypatch.setattr(choice, "forecast", lambda heard: decided.add((heard, *kept(heard))) or kept(heard))
+        monkeypatch.setattr(choice, "forecast", lambda *heard: decided.add((heard, *kept(*heard))) or kept(*heard))
         fit(net(), steps=400)
     assert len(decided) == 1
 

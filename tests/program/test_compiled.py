@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.loop import Descent
+from gradlearn.program import compiled as compiled_file
 from gradlearn.program.compiled import Program
+from gradlearn.program.unfit import Unfit
 from programs import compiled, descent, eagerly
 
 
@@ -87,6 +89,59 @@ def test_updates_that_write_themselves_step_as_they_do_eagerly(name: str) -> Non
     losses = [[s.loss for s in steps] for steps in (eagerly(a, 10), compiled(b, program, 3, 7))]
     assert losses[0] == pytest.approx(losses[1], rel=1e-8)
     alike(a, b, 1e-7)
+
+
+def pictures() -> nn.Module:
+    """Its weights lie in memory by channels, as those of plane convolutions do in a fit."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Conv2d(4, 6, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(6, 3)]
+    return nn.Sequential(*layers).double().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon", "split"])
+def test_weights_that_lie_by_channels_are_stepped_as_eagerly(name: str) -> None:
+    a, b = (a_descent(pictures(), draw(60, 2, 6, 6), update=name, **UPDATES[name]) for _ in range(2))
+    assert not all(m.param.is_contiguous() for m in b.theta.members)
+    program = Program(b)
+    assert program.whole
+    eagerly(a, 6)
+    compiled(b, program, 2, 4)
+    alike(a, b, 1e-7)
+
+
+def test_at_a_kink_the_gradient_in_double_precision_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    kept = compiled_file.exact_gradient
+    monkeypatch.setattr(compiled_file, "exact_gradient", lambda d, batch: asked.append("") or kept(d, batch))
+    plain = a_descent(small())
+    Program(plain).check(plain)
+    assert not asked
+    program = Program(plain)
+    real, ours = plain.gradient, plain.gradient
+
+    def other(objective: Any, theta: Any, batch: Any) -> Any:
+        found = real(objective, theta, batch)
+        theta.members[0].grad.mul_(1.01)  # PyTorch on the other side
+        return found
+
+    plain.gradient = other
+    program.check(plain)
+    assert asked
+    monkeypatch.setattr(program, "take", wrong(program, plain))
+    plain.gradient = ours
+    with pytest.raises(Unfit, match="another gradient"):
+        program.check(plain)
+
+
+def wrong(program: Program, d: Descent) -> Any:
+    take = program.take
+
+    def taken(own: Descent, count: int) -> Any:
+        steps = take(own, count)
+        d.theta.members[0].grad.mul_(1.01)
+        return steps
+
+    return taken
 
 
 OTHERS = ("dog", "kron", "lbfgs", "momo", "momo_adam", "prodigy", "rprop", "schedule_free", "schedule_free_sgd", "sgld", "shampoo")

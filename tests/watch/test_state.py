@@ -51,7 +51,7 @@ def told(norms: list[float], memory: list[float], name: str = "exp_avg_sq") -> F
     for t, norm in enumerate(norms):
         history.add(Step(t, 1.0, norm, 0.1, 8, 0.0, True, 0.0))
         if (t + 1) % 50 == 0:
-            history.note(t, "state", {name: memory[t // 50]})
+            history.note(t, "state", {name: memory[t // 50], "keep": 0.999, "mean": 0.9})
     return State().judge(history)
 
 
@@ -59,6 +59,12 @@ def test_a_memory_may_grow_as_its_gradients_do():
     assert told([1.0] * 100 + [30.0] * 50, [1.0, 1.0, 900.0]) is None
     assert told([1.0] * 100 + [1.1] * 50, [1.0, 1.0, 900.0]) is not None
     assert told([1.0] * 100 + [30.0] * 50, [1.0, 1.0, 900.0], "momentum_buffer") is not None, "squares grow with squares"
+
+
+def test_a_memory_that_had_cancelled_may_hold_all_the_gradients_since():
+    """Noise cancels in a sum; where it turns into a slope, the sum of its lengths is what no gradient can exceed."""
+    assert told([1.0] * 150, [0.1, 0.01, 15.0], "momentum_buffer") is None
+    assert told([1.0] * 150, [0.1, 0.01, 25.0], "momentum_buffer") is not None
 
 
 def test_squares_keep_what_their_beta_says():

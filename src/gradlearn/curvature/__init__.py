@@ -3,8 +3,8 @@
     Hessian(f, x)(v) = H v      certify(f, x) -> minimum, saddle, plateau, not converged or unbounded
 
 Products with all fall-backs are in `derivatives.py`, both ends of the spectrum in `lanczos.py`, the verdict in `certificate.py`,
-values around a point in `surroundings.py`, the loss of a batch as a function of theta in `landscape.py`, the gradient of each
-example in `example_grads.py`.
+values around a point in `surroundings.py`, what a place is like in `point.py`, the loss of a batch as a function of theta in
+`landscape.py`, the gradient of each example in `example_grads.py`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from gradlearn.curvature.landscape import (
     still,
     told,
 )
+from gradlearn.curvature.point import around
 
 __all__ = [
+    "around",
     "certify",
     "Certificate",
     "VERDICTS",

@@ -31,7 +31,7 @@ PEAK = 7e10  # floating-point operations a second of products and convolutions
 NEAR, FAR = 5e10, 1.2e10  # bytes a second of all else, from caches and from memory
 RECURRENT = 1.3  # how much longer a recurrent layer of the library takes than its products
 LARGE = 1e6  # bytes of an operation from which it goes to memory, and PyTorch shares it among threads
-MATRIX = 40  # operations of an update on one matrix
+MATRIX, PARTS = 90, 40  # operations of an update on one matrix, eager and in a program
 BEGIN, EACH = 0.3, 6e-4  # seconds that compiling takes, and for each operation
 
 
@@ -90,9 +90,10 @@ def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | 
     compiled.require(d)
     start = time.perf_counter()
     if wish == "auto":
-        heard = with_matrices(listening.heard_once(d, 0 < steps < LONG), d)
-        eager, ours = forecast(heard)
-        many, cost = steps or int(seconds / eager), BEGIN + EACH * heard.parts
+        heard = listening.heard_once(d, 0 < steps < LONG)
+        matrices = matrices_of(d)
+        eager, ours = forecast(heard, matrices)
+        many, cost = steps or int(seconds / eager), BEGIN + EACH * (heard.parts + PARTS * matrices)
         if ours > 0.9 * eager:
             what = f"{heard.flop / 1e6:,.0f} MFLOP a step"
             return None, f"its time is spent in products, convolutions and memory ({what}), not between operations"
@@ -108,21 +109,20 @@ def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | 
     return program, how
 
 
-def with_matrices(heard: Sound, d: Descent) -> Sound:
-    """With what an update of whole matrices adds to a step, where a program can do it."""
+def matrices_of(d: Descent) -> int:
+    """How many matrices the update turns as a whole, where a program can do it."""
     update: Any = d.update
     writable = getattr(update, "writable", None)
     if getattr(update, "elementwise", True) or writable is None or not writable():
-        return heard
-    matrices = sum(p.ndim > 1 for group in update.param_groups for p in group["params"])
-    return heard._replace(operations=heard.operations + matrices * MATRIX, parts=heard.parts + matrices * MATRIX)
+        return 0
+    return sum(p.ndim > 1 for group in update.param_groups for p in group["params"])
 
 
-def forecast(heard: Sound) -> tuple[float, float]:
-    """Seconds of an eager step, and of a program's, from what one step is made of."""
+def forecast(heard: Sound, matrices: int = 0) -> tuple[float, float]:
+    """Seconds of an eager step, and of a program's, from what one step is made of and how many matrices are turned as a whole."""
     large = heard.bytes > LARGE * heard.operations
     threads = torch.get_num_threads() if large else 1  # of PyTorch; a program's loops have one
     stream, work = FAR if large else NEAR, heard.flop / PEAK
     layers = RECURRENT if heard.parts > heard.operations else 1.0
-    eager = LOOP + CALL * heard.operations + (heard.bytes / stream + work * layers) / threads
-    return eager, INLINE * heard.parts + CALLED * heard.calls + 0.5 * heard.bytes / stream + work
+    eager = LOOP + CALL * (heard.operations + MATRIX * matrices) + (heard.bytes / stream + work * layers) / threads
+    return eager, INLINE * (heard.parts + PARTS * matrices) + CALLED * heard.calls + 0.5 * heard.bytes / stream + work

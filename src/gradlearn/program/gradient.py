@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradlearn import chance
 from gradlearn.adapt import leaves
 from gradlearn.program import folding, gathers, normalising, pooling, softmax
 from gradlearn.program.expression import BYTES, Access, Expr, make
 from gradlearn.program.frame import Body, Frame, call_of
+from gradlearn.program.frozen import Frozen
 from gradlearn.program.loops import Call, Item, Loop, Product, Store, rewrite
 from gradlearn.program.meaning import express
 from gradlearn.program.recording import Op, Place, Recording, operands, plain_kernels
@@ -76,7 +77,7 @@ def hear(objective: Objective, theta: Theta, batch: Batch, as_is: bool = False) 
     theta.bind()
     buffers = list(theta.model.buffers())
     kept = [b.clone() for b in buffers]
-    before = attributes(theta.model)
+    before = Frozen(theta.model)
     recording = Recording()
     blocks = [(recording.place(b.flat).store, recording.place(b.grad).store) for b in theta.blocks]
     batch = Batch(_own(batch.x), _own(batch.y), _own(batch.index), batch.draw)
@@ -101,7 +102,7 @@ def hear(objective: Objective, theta: Theta, batch: Batch, as_is: bool = False) 
             b.copy_(value)
     if len(same) != len(buffers) or not all(same):
         raise Unfit("puts a new tensor in the place of a buffer")
-    if not unchanged(before, attributes(theta.model)):
+    if not before.holds():
         raise Unfit("changes an attribute of its own in its forward pass")
     places = [None if g is None else recording.place(g.detach()) for g in grads]
     return Heard(recording, found, recording.place(loss.detach()), places, blocks, recording.place(total.detach()))
@@ -125,22 +126,6 @@ def flop(op: Op) -> float:
     if base == "convolution":
         return 2.0 * math.prod(op.outs[0].shape) * math.prod(op.args[1].shape[1:])
     return 4.0 * math.prod(op.args[0].shape) * math.prod(op.args[2].shape[1:]) if base == "convolution_backward" else 0.0
-
-
-def attributes(model: nn.Module) -> list[Any]:
-    """What a module keeps in plain Python, as far as it can be compared, and tensors that it calls its own: all is frozen in."""
-    plain = (int, float, str, bool, type(None), Tensor)
-    own = [(k, v) for module in model.modules() for k, v in vars(module).items() if isinstance(v, plain)]
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return own + [(k, len(vars(module)[k])) for module in model.modules() for k in hooks if vars(module).get(k)]
-
-
-def unchanged(before: list[Any], now: list[Any]) -> bool:
-    """Whether attributes are what they were: tensors the same objects, all else equal."""
-    if len(before) != len(now):
-        return False
-    pairs = zip(before, now, strict=True)
-    return all(k == n and (v is w if isinstance(v, Tensor) else type(v) is type(w) and v == w) for (k, v), (n, w) in pairs)
 
 
 def alike(a: Heard, b: Heard, theta: Theta) -> None:

@@ -28,6 +28,12 @@ Address = Callable[[], int]
 Give = Callable[[dict[str, Any], int, float], Sequence[float]]  # (group, number of the step from 1, its rate) -> numbers
 
 
+def dense(t: Tensor) -> bool:
+    """Whether a tensor fills its memory, in whatever order of its axes."""
+    order = sorted(range(t.ndim), key=lambda k: (t.stride(k), t.shape[k]))
+    return t.permute(order[::-1]).is_contiguous()
+
+
 class Given(NamedTuple):
     """Numbers that a group is given anew in each step."""
 
@@ -73,7 +79,7 @@ class Pen:
         given: Callable[[str], list[Expr]],
     ) -> None:
         """One loop: p and the states become what the formula says of each coordinate."""
-        if not p.is_contiguous() or not all(state().is_contiguous() and state().dtype == p.dtype for state in states):
+        if not dense(p) or not all(state().stride() == p.stride() and state().dtype == p.dtype for state in states):
             raise Unfit("has parameters with gaps or in an order of their own")
         theta, grad = self.vector(p)
         frame, kind = Frame((p.numel(),)), kind_of(p.dtype)
@@ -97,20 +103,28 @@ class Pen:
 
     def momentum(self, p: Tensor, state: Callable[[], Tensor], u: Place, first: int, share: float, look: float) -> None:
         """state <- state + share (g - state);  u <- g + look (state - g), u from element `first` on: of one parameter."""
-        if not p.is_contiguous():
-            raise Unfit("has parameters with gaps or in an order of their own")
-        frame, m = Frame((p.numel(),)), self.tensor(state, p.shape)
-        g = to(frame.load(self.vector(p)[1]), kind_of(m.dtype))
+        frame, m, grad, own = self._orders(p, self.tensor(state, p.shape), self.vector(p)[1], u._replace(offset=first))
+        g = to(frame.load(grad), kind_of(m.dtype))
         self.write(frame, m, frame.load(m) + (g - frame.load(m)) * share)
-        self.write(frame, u._replace(offset=first, shape=(p.numel(),), strides=(1,)), g + (frame.load(m) - g) * look)
+        self.write(frame, own, g + (frame.load(m) - g) * look)
 
     def move(self, p: Tensor, u: Place, first: int, given: Callable[[str], list[Expr]]) -> None:
         """theta <- keep theta - step u, of one parameter; keep and step are given."""
-        frame = Frame((p.numel(),))
-        theta, kind = self.vector(p)[0], kind_of(p.dtype)
+        frame, _, theta, own = self._orders(p, u, self.vector(p)[0], u._replace(offset=first))
+        kind = kind_of(p.dtype)
         keep, step = (_spread(e, frame) for e in given(kind))
-        away = frame.load(u._replace(offset=first, shape=(p.numel(),), strides=(1,)), kind)
-        self.write(frame, theta, frame.load(theta) * keep - away * step)
+        self.write(frame, theta, frame.load(theta) * keep - frame.load(own, kind) * step)
+
+    def _orders(self, p: Tensor, m: Place, flat: Place, u: Place) -> tuple[Frame, Place, Place, Place]:
+        """A frame over a parameter, with m and u in the order of its rows and `flat` in the order that it has in memory."""
+        if not dense(p):
+            raise Unfit("has parameters with gaps or in an order of their own")
+        if p.is_contiguous():
+            line: Any = {"shape": (p.numel(),), "strides": (1,)}
+            return Frame((p.numel(),)), m._replace(**line), flat, u._replace(**line)
+        rows: Any = {"shape": tuple(p.shape), "strides": torch.empty(p.shape, device="meta").stride()}
+        flat = flat._replace(shape=tuple(p.shape), strides=p.stride())
+        return Frame(tuple(p.shape)), m._replace(**rows), flat, u._replace(**rows)
 
     def new(self, shape: Sequence[int], dtype: torch.dtype) -> Place:
         """A tensor that lasts for this step."""

@@ -5,7 +5,7 @@
     saddle   <=>  all rows of a hidden matrix are the same, or next to zero,  or
                   H v = lambda v, lambda < 0, and L(theta + s v) is lower by a share that no step along -g gains
     plateau  <=>  neither gains anything, the loss is the same when every example is given another one's target, and was before
-    minimum  <=>  neither gains anything, and it is not the same
+    minimum  <=>  neither gains anything, and it is not the same,  or the losses have been all the same for a quarter of the run
 
 Curvature by Lanczos on a fixed sample; what is gained is counted on other examples. Networks have directions of negative curvature
 all the time: only what can be gained along one tells a saddle. Dauphin et al., "Identifying and attacking the saddle point
@@ -15,24 +15,25 @@ problem", NeurIPS 2014. Weights that are all equal, or all zero, stay so for eve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from statistics import fmean, median, pvariance
 
 import torch
 from torch import Tensor
 
-from gradlearn import chance
-from gradlearn.curvature import Hessian, LossFunction, lanczos, value_and_grad
+from gradlearn.curvature import around
 from gradlearn.errors import InputTrouble
-from gradlearn.symbols import Batch, Finding, History, Objective, Step
+from gradlearn.symbols import Finding, History, Objective, Step
 from gradlearn.theta import Theta
 
 __all__ = ["Flat"]
 
 WINDOW = 400  # steps of the test for a slope at most
 EXPLAINED = ("crawling", "unstable", "diverged", "vanishing", "exploding", "precision fault", "dead units", "saturated units")
+OUTLIERS = ("outlier", "outlier batch")  # examples that are most of any sample's loss
 NOTHING = 0.01  # gain of a layer whose weights are next to zero
 EARLY, LATE = 0.15, 0.4  # shares of the run: before it no question is asked; before it a plateau may still be left
+STILL = 1e-5  # of the loss: moves no more
 LARGE = 1 << 24  # parameters from which Lanczos vectors are too much memory
 
 
@@ -83,6 +84,8 @@ class Flat:
         t = len(history.loss) - 1
         if (found := self._symmetric(t, history)) is not None:
             return found
+        if (found := self._settled(t, history)) is not None:
+            return found
         if not self._in_question(history):
             return None
         found = self._measured(t, history)
@@ -115,6 +118,26 @@ class Flat:
             {"layers": count, "loss": history.loss[-1] if math.isfinite(history.loss[-1]) else 0.0, "kind": "equal units"},
         )
 
+    def _settled(self, t: int, history: History) -> Finding | None:
+        """A run that has learned and whose loss, of all examples each time, moves no more; weight decay may hold it there."""
+        w = max(self.every, (t + 1) // 4)
+        last, start = history.loss[-w:], median(history.loss[:5])
+        if t + 1 < 2 * self.least or history.actions or history.lr[-1] < 0.3 * max(history.lr):
+            return None
+        if not start - last[-1] > self.share * abs(start) or not max(last) - min(last) <= STILL * abs(last[-1]):
+            return None
+        if any(f.name in ("minimum", "saddle", "plateau", *EXPLAINED) for f in history.findings):
+            return None
+        return Finding(
+            t,
+            "minimum",
+            "info",
+            f"step {t}: the loss has been {last[-1]:.6g} for {w} steps, {start:.4g} at the start (gradient {history.norm[-1]:.2g})",
+            "the training is where it can get to from here, with the weight decay it has",
+            "it may end; a larger model or other features, if the loss is to get lower",
+            {"loss": last[-1], "gradient": history.norm[-1], "steps": w, "kind": "settled"},
+        )
+
     def _in_question(self, history: History) -> bool:
         t, losses = len(history.loss) - 1, history.loss
         asked = history.measured.get("flat.loss", [])
@@ -122,7 +145,7 @@ class Flat:
             return True
         if t + 1 < max(self.least, EARLY * ending(history)) or (asked and t < 1.5 * asked[-1][0]) or not all(history.applied[-20:]):
             return False
-        if any(f.name in EXPLAINED and f.level != "info" for f in history.findings):
+        if any((f.name in EXPLAINED or f.evidence.get("kind") in OUTLIERS) and f.level != "info" for f in history.findings):
             return False
         turned = max((a.t for a in history.actions), default=-1)
         said = max((f.t for f in history.findings if f.name in ("saddle", "plateau", "minimum")), default=-1)
@@ -215,73 +238,14 @@ def equal_rows(weights: Tensor) -> bool:
     return bool((rows - rows[0]).abs().max() <= 1e-5 * rows.abs().max()) or float(gain) < NOTHING
 
 
-def around(objective: Objective, examples: int, products: int) -> dict[str, float]:
-    """What a point is like.
-
-    "loss" of the second sample, on which gains are counted; "other": with targets of others; "gradient" (its norm) and both ends
-    of the spectrum on the first; "agree": cosine of the two gradients; "slope": the first times the length of theta; "along" the
-    direction of smallest curvature and "down" the gradient: the most that is gained.
-    """
-    data = objective.data
-    assert data is not None
-    n, k = len(data), min(examples, len(data) // 2)
-    index = torch.arange(2 * k) * max(n // (2 * k), 1)
-    with chance.preserved():
-        first, second = data(index[::2], 1), data(index[1::2], 2)
-        f, fresh = LossFunction(objective, first), LossFunction(objective, second)
-        with torch.no_grad():
-            loss = float(fresh(f.start))
-            other = float(LossFunction(objective, _mixed(second))(f.start)) if _mixable(second) else math.inf
-        found = {"loss": loss, "other": other if math.isfinite(other) else 10.0 * abs(loss) + 1.0}
-        try:
-            H = Hessian(f, f.start, check=False)
-            ritz = lanczos(H, torch.zeros_like(f.start), products=products, tol=0.02, room=products)
-        except (RuntimeError, NotImplementedError):
-            H, ritz = None, None
-        g = H.grad if H is not None else torch.zeros_like(f.start)
-        found["gradient"] = float(torch.linalg.vector_norm(g))
-        found["smallest"] = float(ritz.values[0]) if ritz is not None else 0.0
-        found["largest"] = float(ritz.values[-1]) if ritz is not None else 0.0
-        with torch.no_grad():
-            reach = float(torch.linalg.vector_norm(f.start)) + 1.0
-            h = value_and_grad(fresh, f.start)[1]
-            found["agree"] = float(torch.nn.functional.cosine_similarity(g, h, dim=0)) if bool(g.any()) and bool(h.any()) else 0.0
-            found["slope"] = found["gradient"] * reach
-            found["down"] = loss - _lowest(fresh, f.start, -g, reach, loss)
-            found["along"] = 0.0
-            if ritz is not None:
-                found["along"] = loss - min(_lowest(fresh, f.start, s * ritz.vectors[0], reach, loss) for s in (1.0, -1.0))
-    return {name: value if math.isfinite(value) else 0.0 for name, value in found.items()}
-
-
-def _lowest(f: Callable[[Tensor], Tensor], x: Tensor, d: Tensor, reach: float, here: float) -> float:
-    """The lowest f(x + s d) on the way to where it rises, from a thousandth of |x| on."""
-    length = float(torch.linalg.vector_norm(d))
-    if length == 0.0:
-        return here
-    low, far = here, 1e-3 * reach
-    for _ in range(7):
-        value = float(f(x + (far / length) * d))
-        if value > low + 0.01 * abs(here) or value != value:
-            break
-        low, far = min(low, value), 3.0 * far
-    return low
-
-
-def _mixable(batch: Batch) -> bool:
-    return isinstance(batch.y, Tensor) and batch.y.ndim >= 1 and batch.y.shape[0] == batch.n > 1
-
-
-def _mixed(batch: Batch) -> Batch:
-    """Every example with the target of another."""
-    return batch._replace(y=batch.y.roll(batch.n // 2, 0))
-
-
 def sick() -> list[History]:
-    """A run at a saddle, one on a plateau, and one whose hidden units are all the same."""
+    """A run at a saddle, one on a plateau, one whose hidden units are all the same, and one that has got where it can."""
     saddle = {"smallest": -0.5, "largest": 0.7, "along": 0.4, "down": 0.001, "other": 2.3}
     plateau = {"smallest": 0.0, "largest": 0.2, "along": 0.0, "down": 0.0, "other": 2.3}
-    return [_run(saddle), _run(plateau), _run(saddle, same=2.0)]
+    settled = History()
+    for t in range(400):
+        settled.add(Step(t, 0.1 + 2.0 * 0.9**t, 0.01, 0.1, 32, t * 0.1, True, 0.0))
+    return [_run(saddle), _run(plateau), _run(saddle, same=2.0), settled]
 
 
 def well() -> list[History]:

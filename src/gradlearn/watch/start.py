@@ -22,6 +22,7 @@ __all__ = ["Start"]
 
 FEW = 16  # examples that must be learnable by heart
 SHARE = 0.02  # of the run
+NOTHING = 1e-12  # norm of the whole gradient, of which no step can be made
 NARROW = 4  # units: of fewer, all may be off for some examples and on for others
 
 
@@ -107,8 +108,9 @@ class Start:
                 "weights or inputs that are too large",
                 "smaller weights, standardised inputs, or a norm before it",
             )
-        if rows.get("norm", 1.0) == 0.0:
-            what = "before the first step: the gradient is exactly zero: the loss is flat where the weights are"
+        if rows.get("norm", 1.0) < NOTHING:
+            exactly = "exactly zero" if rows["norm"] == 0.0 else f"next to zero ({rows['norm']:.3g})"
+            what = f"before the first step: the gradient is {exactly}: the loss is flat where the weights are"
             yield (
                 "plateau",
                 what,

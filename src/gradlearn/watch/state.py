@@ -1,8 +1,10 @@
 """State: is the memory of the update one that its gradients can have made?
 
     S = norm over theta of one kind of state (momentum: p = 1, mean square: p = 2),    G = largest ||g|| of the window of k steps
-    spoilt  <=>  S > times * S before * max(1, G / median ||g|| before)^p
+    spoilt  <=>  S > times * S before * max(1, G / median ||g|| before)^p  and  S > 2 (S before + f sum of beta^age ||g||^p)
             or   S < beta^k S before / 2, squares: each of them keeps at least beta^k of what it was
+
+f = 1 - beta of a mean, 1 of a sum: by the triangle inequality no gradients of these norms make more.
 
 The running statistics of the model are looked at too: a batch in other units moves them a million times as far as any, at no loss,
 and they are what the model is scored with. A mean of gradients cannot outgrow them. What does - a bit that flipped, a state loaded
@@ -50,7 +52,7 @@ class State:
         self.every, self.times = every, times
 
     def measure(self, step: Step, theta: Theta, objective: Objective, update: Any = None) -> Mapping[str, float] | None:
-        """{"exp_avg": its norm over all of theta, ..., "keep": beta of the squares}; None where the update is not known."""
+        """{"exp_avg": its norm over all of theta, ..., "keep", "mean": betas of squares and mean}; None of an unknown update."""
         squares: dict[str, float] = {}
         for own in getattr(update, "state", {}).values():
             for name in WATCHED:
@@ -60,8 +62,11 @@ class State:
             if buffer.is_floating_point() and bool(torch.isfinite(buffer).all()):
                 squares[RUNNING] = squares.get(RUNNING, 0.0) + torch.linalg.vector_norm(buffer).item() ** 2
         found = {name: math.sqrt(value) for name, value in squares.items() if math.isfinite(value)}
-        keep = [g["betas"][1] if "betas" in g else g.get("alpha", 0.0) for g in getattr(update, "param_groups", ())]
-        return found | {"keep": float(min(keep, default=0.0))} if found else None
+        groups = getattr(update, "param_groups", ())
+        keep = [g["betas"][1] if "betas" in g else g.get("alpha", 0.0) for g in groups]
+        mean = [g["betas"][0] if "betas" in g else g.get("momentum", 0.0) for g in groups]
+        kept = {"keep": float(min(keep, default=0.0)), "mean": float(min(mean, default=0.0))}
+        return found | kept if found else None
 
     def judge(self, history: History) -> Finding | None:
         """A finding where a norm has left the bounds since the look before."""
@@ -86,8 +91,12 @@ class State:
         if len(usual) < 20 or not fresh or not before > 0.0 or not median(usual) > 0.0:
             return None
         grown = max(max(fresh) / median(usual), 1.0) ** (2 if name in SQUARES else 1)
-        keep = history.measured.get("state.keep", [(t, 0.0)])[-1][1] if name in SQUARES else 0.0
-        return 0.5 * keep ** (t - since) * before, self.times * grown * before
+        keep, mean = (history.measured.get(f"state.{own}", [(t, 0.0)])[-1][1] for own in ("keep", "mean"))
+        p, beta = (2, keep) if name in SQUARES else (1, mean)
+        f = 1.0 - beta if name.startswith("exp_avg") else 1.0
+        most = 2.0 * (before + f * sum((beta or 1.0) ** k * g**p for k, g in enumerate(reversed(fresh))))
+        least = 0.5 * keep ** (t - since) * before if name in SQUARES else 0.0
+        return least, max(self.times * grown * before, most)
 
 
 def _finding(t: int, since: int, name: str, before: float, now: float, bounds: tuple[float, float]) -> Finding:

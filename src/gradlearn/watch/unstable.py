@@ -1,7 +1,8 @@
 """Unstable: is the rate too high for the run to keep what it learns, while all is finite? And single outlier batches.
 
     s = loss at the start,  b = least median of 20 losses,  m = median of 5,  noise = 1.05 median |loss_t - loss_(t-1)| of 60
-    lost      <=>  now > 0.97 s,  and once the mean of 5 was above  s + max(s / 4, 5 noise) and all of now: it rose
+    lost      <=>  now > 0.97 s (or of the loss of a constant answer, if less),  and once the mean of 5 was above all of now and
+                   s + max(s / 4, 5 noise), or 20 s at any time (then 0.75 will do): it rose
     thrown    <=>  now > 0.97 s,  and ||g|| rose to twice what it was and is below half of it now
     above     <=>  median of 40 > 1.15 s + 3.5 noise, and a quarter of them at most below s           it is worse than not learning
     relapses  <=>  m > b + max((s - b) / 2, 3 noise)  in 10 of the last 200 steps, 3 times,  b < 0.7 s   it learns, and loses it
@@ -29,6 +30,7 @@ RECENT = 200  # steps in which relapses are counted
 BEFORE = 100  # steps that an outlier is compared with
 TIMES = 3  # that a run goes back and comes again before it is called restless: once is a shake, or a jump
 SPEAKS_FROM = 40  # steps
+BURST = 20.0  # times the start's loss: no noise
 TINY = 8  # examples below which the first loss is luck
 
 
@@ -57,6 +59,7 @@ class Unstable:
         self._many: list[float] = []
         self._since, self._best = 0, math.inf
         self._peak: tuple[float, ...] = (-math.inf, -math.inf)  # the highest of both
+        self._burst = -math.inf  # the highest mean, of the first steps too
 
     def measure(self, step: Step, theta: Theta, objective: Objective) -> float | None:
         """The loss itself, which history keeps."""
@@ -75,6 +78,8 @@ class Unstable:
             few = [x if x - x == 0.0 else math.inf for x in losses[max(k - FEW + 1, 0) : k + 1]]
             self._few.append(sorted(few)[len(few) // 2])
             self._mean.append(sum(few) / len(few))
+            if k > self._since:
+                self._burst = max(self._burst, self._mean[-1])
             if k >= self._since + FEW:
                 self._peak = (max(self._peak[0], self._few[-1]), max(self._peak[1], self._mean[-1]))
         for k in range(len(self._many) * 10 + MANY, len(losses) + 1, 10):
@@ -85,6 +90,7 @@ class Unstable:
         """Highest mean and least median count from here on: the weights were put back, or the rate was turned."""
         self._since = since
         self._peak = tuple(max(rows[since + FEW :], default=-math.inf) for rows in (self._few, self._mean))
+        self._burst = max(self._mean[since + 1 :], default=-math.inf)
         self._best = min(self._many[-(-since // 10) :], default=math.inf)
 
     def _restless(self, history: History) -> Finding | None:
@@ -97,10 +103,12 @@ class Unstable:
         now = median(losses[-MANY:])
         if not all(math.isfinite(x) for x in (start, noise, now)) or start <= 0.0:
             return None
+        blind = min(start, history.measured.get("start.chance", [(0, start)])[-1][1] or start)  # the loss of a constant answer
+        burst = self._burst if self._burst > BURST * start else 0.0
+        level = now > (0.75 if burst else 0.97) * blind and noise < 0.3 * start  # of a run that has not learned
         numbers = {"start": start, "now": now, "noise": noise}
         bar = max(1.25 * start, start + 5.0 * noise, 1.2 * max(losses[-MANY:]))  # above what is usual at the start, and now
-        peak = self._peak[noise < 0.1 * start]  # single spikes count only where they are not the usual noise
-        level = now > 0.97 * start and noise < 0.3 * start  # of a run that has not learned
+        peak = burst or self._peak[noise < 0.1 * start]  # single spikes count only where they are not the usual noise
         if level and peak > bar:
             peak = peak if math.isfinite(peak) else max(x for x in losses if x - x == 0.0)
             what = f"the training loss rose to {peak:.4g} and is {now:.4g} now, {start:.4g} at the start"
