@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gradlearn.supervised import Supervised
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-ROWS = 1 << 22  # numbers of x that the scale is measured on
+ROWS = 1 << 19  # numbers of x that the scale is measured on
 EXACT = 1e-3  # how far a folded module may be from the unfolded one, relative to its outputs' spread
 NEAR = 3.0  # inputs whose spread is within this factor of 1, about zero, are left as they are
 ALIKE = 0.5  # share of the columns whose ranges are alike from which all get one scale, as pixels do
@@ -174,7 +174,7 @@ def _scaled(data: Any, entrance: Side | None, exit_: Side | None) -> Examples:
 
 def _start(task: Supervised, entrance: Side | None, exit_: Side | None, data: Examples) -> None:
     """Weights that know the data already go on from what they know; new ones are taken as meant for inputs of unit size."""
-    some = torch.arange(min(len(data), 512))
+    some = torch.arange(min(len(data), 128))
     batch = data(some, -1)
     x = batch.x if entrance is None else entrance.on(batch.x)
     y = batch.y if exit_ is None else exit_.on(batch.y)

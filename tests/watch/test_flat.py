@@ -126,3 +126,25 @@ def test_options_are_checked():
     ):
         with pytest.raises(InputTrouble, match=rf"--flat\.{name}"):
             Flat(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_run_that_has_learned_and_moves_no_more_is_at_a_minimum_and_one_that_moves_is_not():
+    for rest, said in ((0.0, ["minimum"]), (1e-3, [])):
+        history, check = History(), Flat()
+        for t in range(300):
+            history.add(Step(t, 0.1 + 2.0 * 0.9**t + rest * (t % 2), 1e-3, 0.1, 32, 0.0, True, 0.0))
+        found = check._settled(299, history)
+        assert [f.name for f in ([found] if found else [])] == said
+
+
+def test_weights_that_decay_holds_at_zero_are_no_saddle():
+    torch.manual_seed(0)
+    x, y = torch.randn(200, 6), torch.randn(200, 1)
+    for decay, said in ((0.0, ["saddle"]), (20.0, [])):
+        model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+        with torch.no_grad():
+            for p in model.parameters():
+                p.fill_(0.0)
+        given: dict[str, Any] = {"update": "adamw", "lr": 0.01, "adamw__weight_decay": decay, "compile": "off"}
+        run = gradlearn.fit(model, (x, y), "mse", steps=200, batch=32, valid=None, watch=["flat"], act=False, **given)
+        assert sorted({f.name for f in run.findings}) == said

@@ -109,3 +109,16 @@ def test_options_are_checked():
         Unstable(relapses=0)
     with pytest.raises(InputTrouble, match=r"--unstable\.far 1"):
         Unstable(far=1.0)
+
+
+def test_a_burst_in_the_first_steps_counts_and_a_first_loss_that_is_high_does_not():
+    low = [0.72 - 0.0005 * t for t in range(200)]
+    burst = [0.7, 40.0, 130.0, 20.0, 3.0, *[0.6 + 0.02 * (-1) ** t for t in range(195)]]
+    for losses, said in ((low, False), (burst, True)):
+        history, check = History(), Unstable()
+        found = []
+        for t, loss in enumerate(losses):
+            history.add(Step(t, loss, 1.0, 0.1, 32, 0.0, True, 0.0))
+            if (t + 1) % 20 == 0 and (f := check.judge(history)):
+                found.append(f)
+        assert bool(found) is said

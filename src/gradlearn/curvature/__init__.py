@@ -25,10 +25,11 @@ from gradlearn.curvature.landscape import (
     still,
     told,
 )
-from gradlearn.curvature.point import around
+from gradlearn.curvature.point import around, downhill
 
 __all__ = [
     "around",
+    "downhill",
     "certify",
     "Certificate",
     "VERDICTS",

@@ -3,14 +3,14 @@
     H v = lambda v  (both ends of the spectrum, by Lanczos),   gain(d) = L(theta) - min over k of L(theta + |theta| / 1000 * 3^k d)
 
 Curvature on one sample, gains on another: networks have directions of negative curvature all the time, of which only those count
-that lower the loss of other examples. For the question whether a run that stands still is at a saddle, on a plateau or at a
-minimum; about as much work as a hundred steps.
+that lower the loss of other examples. `downhill` asks what some steps on large batches would gain. For the question whether a run
+that stands still is at a saddle, on a plateau or at a minimum; about as much work as a hundred steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,7 +21,9 @@ from gradlearn.curvature.lanczos import lanczos
 from gradlearn.curvature.landscape import LossFunction
 from gradlearn.symbols import Batch, Objective
 
-__all__ = ["around"]
+HALVES = 12  # times a step is made half as long, at most
+
+__all__ = ["around", "downhill"]
 
 
 def around(objective: Objective, examples: int, products: int) -> dict[str, float]:
@@ -61,6 +63,24 @@ def around(objective: Objective, examples: int, products: int) -> dict[str, floa
             if ritz is not None:
                 found["along"] = loss - min(_lowest(fresh, f.start, s * ritz.vectors[0], reach, loss) for s in (1.0, -1.0))
     return {name: value if math.isfinite(value) else 0.0 for name, value in found.items()}
+
+
+def downhill(objective: Objective, batches: Sequence[Batch]) -> Tensor:
+    """Theta (n,) after a step along the gradient of each batch, as long as the loss of that batch falls by a third of the slope."""
+    with chance.preserved():
+        x, length = LossFunction(objective, batches[0]).start.clone(), 0.0
+        for batch in batches:
+            f = LossFunction(objective, batch)
+            value, g = value_and_grad(f, x)
+            slope = float(g.double().square().sum())
+            length = length or 0.1 * abs(float(value)) / max(slope, 1e-30)
+            with torch.no_grad():
+                for _ in range(HALVES):
+                    if float(f(x - length * g)) < float(value) - length * slope / 3.0:
+                        x, length = x - length * g, 2.0 * length
+                        break
+                    length /= 2.0
+    return x
 
 
 def _lowest(f: Callable[[Tensor], Tensor], x: Tensor, d: Tensor, reach: float, here: float) -> float:

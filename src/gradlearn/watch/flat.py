@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import fmean, median, pvariance
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ EXPLAINED = ("crawling", "unstable", "diverged", "vanishing", "exploding", "prec
 OUTLIERS = ("outlier", "outlier batch")  # examples that are most of any sample's loss
 NOTHING = 0.01  # gain of a layer whose weights are next to zero
 EARLY, LATE = 0.15, 0.4  # shares of the run: before it no question is asked; before it a plateau may still be left
+HELD = 0.02  # of the weights that weight decay takes off in a step: it is that which holds them where they are
 STILL = 1e-5  # of the loss: moves no more
 LARGE = 1 << 24  # parameters from which Lanczos vectors are too much memory
 
@@ -50,6 +52,7 @@ class Flat:
         budget: share of the run that a question may cost where much has been gained.
     """
 
+    of = "update"
     cost = 0.0  # of a look at the losses; a question costs about a hundred steps, and is asked where the run stands still
 
     def __init__(
@@ -71,10 +74,13 @@ class Flat:
                 raise InputTrouble(f"--flat.{name} {part}: must be in [0, 1)")
         self.every, self.least, self.share, self.gain = every, least, share, gain
         self.examples, self.products, self.budget = examples, products, budget
+        self._held = 0.0  # of the weights that decay takes off in a step
 
-    def measure(self, step: Step, theta: Theta, objective: Objective) -> Mapping[str, float] | None:
+    def measure(self, step: Step, theta: Theta, objective: Objective, update: Any = None) -> Mapping[str, float] | None:
         """{"same": hidden matrices whose rows are all equal, or next to zero}, if any; `judge` measures more where it has to."""
         self._theta, self._objective = theta, objective
+        groups = getattr(update, "param_groups", ())
+        self._held = max((g.get("initial_lr", g["lr"]) * g.get("weight_decay", 0.0) for g in groups), default=0.0)
         hidden = [m.view for m in theta.members if m.role == "matrix" and m.param.ndim > 1 and m.param.shape[0] > 1]
         same = sum(equal_rows(w) for w in hidden)
         return {"same": float(same)} if same else None
@@ -82,6 +88,8 @@ class Flat:
     def judge(self, history: History) -> Finding | None:
         """A finding where the question is asked, and has an answer."""
         t = len(history.loss) - 1
+        if self._held > HELD:
+            return None
         if (found := self._symmetric(t, history)) is not None:
             return found
         if (found := self._settled(t, history)) is not None:

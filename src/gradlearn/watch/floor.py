@@ -1,13 +1,15 @@
 """Floor: is it the rate and the batch, and no longer the model, that keep the loss from falling?
 
-    mean = average of theta_t over the last half, or eighth, of a run whose rate does not fall
-    noise floor  <=>  L(mean) < (1 - share) L(theta_T) on two samples together, by two thirds of it on each, and the mean of the
+    calm = average of theta_t over the last half, or eighth, of a run whose rate does not fall;  or theta_T and ten steps downhill
+           on batches of 256
+    noise floor  <=>  L(calm) < (1 - share) L(theta_T) on two samples together, by two thirds of it on each, and the mean of the
                       losses of the last third is not below that of the third before by 2.5 standard errors
 
 At a constant rate theta ends in a walk about its goal, as wide as rate times noise, and the loss stays above what the same weights
-can do: their average is at the middle of the walk. Polyak & Juditsky, "Acceleration of stochastic approximation by averaging",
-1992. Costs a sum of theta now and then and a few batches at the end, and nothing where the rate falls. `noise` measures the noise
-itself, at the cost of a step each time; this one looks at what it does.
+can do: their average is at the middle of the walk, and a few steps with little noise fall into it where it is steep. Polyak &
+Juditsky, "Acceleration of stochastic approximation by averaging", 1992. Costs a sum of theta now and then and some thirty batches
+at the end, and nothing where the rate falls. `noise` measures the noise itself, at the cost of a step each time; this one looks at
+what it does.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import math
 from collections.abc import Mapping
 from statistics import fmean, pvariance
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradlearn import chance
-from gradlearn.curvature import mean_of, still
+from gradlearn.curvature import LossFunction, downhill, mean_of, still
 from gradlearn.errors import InputTrouble
 from gradlearn.symbols import Batch, Data, Finding, History, Objective, Step
 from gradlearn.theta import Theta
@@ -32,6 +35,7 @@ TOLD = {"noise floor", "plateau", "saddle", "crawling", "unstable", "diverged", 
 }  # fmt: skip
 FALLEN = 0.7  # of its largest: below it the rate has fallen
 PARTS = (0.5, 0.125)  # of the run, over which theta is averaged
+DOWN = 10  # steps downhill
 LARGE = 1 << 26  # parameters from which averages are too much memory
 
 
@@ -47,7 +51,7 @@ class Floor:
 
     cost = 0.0
 
-    def __init__(self, *, every: int = 20, examples: int = 256, share: float = 0.15, least: int = 200) -> None:
+    def __init__(self, *, every: int = 20, examples: int = 256, share: float = 0.1, least: int = 200) -> None:
         for name, value, low in (("every", every, 1), ("examples", examples, 2), ("least", least, 20)):
             if value < low:
                 raise InputTrouble(f"--floor.{name} {value}: must be at least {low}")
@@ -95,7 +99,7 @@ class Floor:
             t,
             "noise floor",
             "warn",
-            f"step {t}: the loss stands at {here / 2:.4g}; the average of the weights it walks about has {mean / 2:.4g}",
+            f"step {t}: the loss stands at {here / 2:.4g}; where it walks about it could be {mean / 2:.4g}",
             f"batches of {history.last.n if history.last else 1} at a rate that does not fall: every step undoes others",
             "let the rate fall to zero (--rate linear), average the weights (--average ema), or take larger batches",
             found | {"batch": history.last.n if history.last else 1},
@@ -112,7 +116,7 @@ class Floor:
             self._counts[k] += 1
 
     def _measured(self, t: int, history: History) -> dict[str, float] | None:
-        """The loss "here" and of the better "mean" on both samples. Noted."""
+        """The loss "here" and of the calmest, "mean", on both samples. Noted."""
         noted = {f"{name}.{k}": history.measured.get(f"floor.{name}.{k}", []) for name in ("here", "mean") for k in range(2)}
         if all(rows and rows[-1][0] == t for rows in noted.values()):
             return {k: rows[-1][1] for k, rows in noted.items()}
@@ -136,6 +140,10 @@ class Floor:
                 finally:
                     for block, own in zip(self._theta.blocks, kept, strict=True):
                         block.flat.copy_(own)
+        draws = [torch.from_numpy(chance.integers(len(data), 0, "floor", j, np.arange(k))) for j in range(DOWN)]
+        calm = downhill(self._objective, [data(draw, j + 3) for j, draw in enumerate(draws)])
+        with chance.preserved(), torch.no_grad():
+            means.append([float(LossFunction(self._objective, batch)(calm)) for batch in batches])
         mean = min(means, key=lambda pair: max(pair) if all(map(math.isfinite, pair)) else math.inf)
         found = {f"here.{i}": here[i] for i in range(2)} | {f"mean.{i}": mean[i] for i in range(2)}
         if not all(map(math.isfinite, found.values())):

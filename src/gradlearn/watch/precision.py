@@ -26,6 +26,9 @@ from gradlearn.theta import Theta
 __all__ = ["Precision"]
 
 
+NUMBERS = 1 << 17  # of wide examples, such as pictures, so many are enough
+
+
 class Precision:
     """Speaks where most coordinates stand still or most gradients underflow, and of columns that rounding has eaten.
 
@@ -144,6 +147,7 @@ def _worst(values: Tensor) -> float:
     if not values.is_floating_point() or values.shape[0] < 2:
         return 0.0
     eps = torch.finfo(values.dtype).eps
+    values = values[: max(NUMBERS // max(values[0].numel(), 1), 64)]
     columns = values.detach().double().flatten(1) if values.ndim > 1 else values.detach().double()[:, None]
     spread, mean = columns.std(0), columns.mean(0).abs()
     told = spread > 0

@@ -24,7 +24,7 @@ from gradlearn.theta import Theta
 __all__ = ["Underfit"]
 
 TOLD = {"diverged", "non-finite", "unstable", "crawling", "vanishing", "exploding", "dead units", "saturated units"} | {
-    "plateau", "saddle", "data fault", "precision fault", "underfit",
+    "plateau", "saddle", "noise floor", "data fault", "precision fault", "underfit",
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ class Underfit:
     every = 1
     cost = 0.0
 
-    def __init__(self, *, behind: float = 0.1, times: float = 2.0) -> None:
+    def __init__(self, *, behind: float = 0.1, times: float = 1.4) -> None:
         self.behind, self.times = behind, times
 
     def measure(self, step: Step, theta: Theta, objective: Objective) -> Mapping[str, float] | None:

@@ -3,7 +3,7 @@
     s = loss at the start,  b = least median of 20 losses,  m = median of 5,  noise = 1.05 median |loss_t - loss_(t-1)| of 60
     lost      <=>  now > 0.97 s (or of the loss of a constant answer, if less),  and once the mean of 5 was above all of now and
                    s + max(s / 4, 5 noise), or 20 s at any time (then 0.75 will do): it rose
-    thrown    <=>  now > 0.97 s,  and ||g|| rose to twice what it was and is below half of it now
+    thrown    <=>  now > 0.97 s,  and ||g|| rose to four times what it was and is below half of it now
     above     <=>  median of 40 > 1.15 s + 3.5 noise, and a quarter of them at most below s           it is worse than not learning
     relapses  <=>  m > b + max((s - b) / 2, 3 noise)  in 10 of the last 200 steps, 3 times,  b < 0.7 s   it learns, and loses it
     outlier   <=>  one loss or ||g|| far above all of the 100 before, the next five as if nothing had been
@@ -113,7 +113,7 @@ class Unstable:
             peak = peak if math.isfinite(peak) else max(x for x in losses if x - x == 0.0)
             what = f"the training loss rose to {peak:.4g} and is {now:.4g} now, {start:.4g} at the start"
             return self._say(n - 1, what, numbers | {"peak": peak, "kind": "lost"})
-        if level and n >= since + 60 and (found := self._blunted(history.norm)):
+        if now > 0.97 * start and level and n >= since + 60 and (found := self._blunted(history.norm)):
             what = f"the loss is {now:.4g}, {start:.4g} at the start; the gradient rose to {found[1]:.3g} and is {found[2]:.3g} now"
             return self._say(n - 1, what, numbers | {"peak_norm": found[1], "norm": found[2], "kind": "thrown"})
         late = sorted(losses[-LONG:])
@@ -138,7 +138,7 @@ class Unstable:
     def _blunted(self, norm: list[float]) -> tuple[float, float, float] | None:
         """||g|| at the start, at its highest and now, where it rose and then fell below half of what it was."""
         peak, now = max(norm[1:60]), median(norm[-MANY:])
-        blunted = peak > 2.0 * norm[0] and now < 0.5 * norm[0] and max(norm[-MANY:]) < 0.5 * peak
+        blunted = peak > 4.0 * norm[0] and now < 0.5 * norm[0] and max(norm[-MANY:]) < 0.5 * peak
         return (norm[0], peak, now) if blunted and math.isfinite(peak) else None
 
     def _relapses(self, losses: list[float], start: float, noise: float, n: int) -> tuple[int, int, float, float]:
