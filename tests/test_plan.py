@@ -251,6 +251,16 @@ def test_a_model_of_one_layer_takes_long_steps_and_forgets_nothing():
     check_names(plan)
 
 
+@pytest.mark.parametrize(("examples", "expected"), [(1e9, 0.0), (1400, 0.0), (640, 0.03), (100, 0.354), (20, 0.5)])
+def test_one_layer_forgets_where_examples_are_few_for_its_inputs(examples: float, expected: float):
+    plan = Plan({"steps": 500, "batches": "shuffle"})
+    choose_update(plan, [("matrix", (10, 64)), ("rest", (10,))], 1e5, examples)
+    assert plan["soap.weight_decay"] == expected
+    wide = Plan({"steps": 500, "batches": "shuffle"})
+    choose_update(wide, [("matrix", (1, 100_000)), ("rest", (1,))], 1e5, 1000)
+    assert (wide["update"], wide["adamw.weight_decay"]) == ("adamw", 0.5)
+
+
 def test_a_matrix_of_one_row_is_a_vector():
     plan = Plan()
     choose_update(plan, [("matrix", (1, 3)), ("head", (1, 2)), ("rest", (1,))], 1e3)

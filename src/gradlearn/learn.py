@@ -8,6 +8,7 @@ The module is trained in place and afterwards owns its parameters again. Nothing
 
 from __future__ import annotations
 
+import math
 import time as clock_time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -39,7 +40,7 @@ from gradlearn.plan import (
 )
 from gradlearn.program.choice import again, choose_program
 from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, sample_of, settings, story_of, summarise, usable
-from gradlearn.scales import fold, standardise
+from gradlearn.scales import LAYERS, fold, standardise
 from gradlearn.supervised import Supervised, operations, predict, split_of, try_out
 from gradlearn.symbols import Action, Finding, Score, Step
 
@@ -304,7 +305,8 @@ def planned(task: Supervised, plan: Plan, begun: float, runs: int = 1) -> tuple[
     valid = task.sets["valid"]
     if "update" not in plan:
         tensors = [(m.role, tuple(m.param.shape)) for m in members_of(model)]
-        choose_update(plan, tensors, operations(task, model) * batch_size(plan, n))
+        many = n if any(isinstance(m, LAYERS) for m in model.modules()) else math.inf  # else its numbers are no weights of inputs
+        choose_update(plan, tensors, operations(task, model) * batch_size(plan, n), many)
     reserve = 0.0
     if "time" in plan:
         budget = seconds_of(plan["time"])

@@ -181,8 +181,8 @@ def usual_epochs(plan: Plan, n: int, steps: int = 1000, most: int = 100, least: 
     return min(max(math.ceil(steps * batch_size(plan, n) / n), least), most)
 
 
-def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], work: float) -> None:
-    """The update for a model of these tensors, (role, shape) each, and so many floating-point operations a step.
+def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], work: float, examples: float = math.inf) -> None:
+    """The update for a model of these tensors, (role, shape) each, so many floating-point operations a step, and examples.
 
     Muon for hidden matrices where its products cost no more than twice the step's own arithmetic, or next to nothing; for a model
     of one layer, or none, Adam in the eigenbasis of its matrix; else AdamW.
@@ -198,14 +198,21 @@ def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], wo
     if spent > max(2.0 * work, LITTLE):
         plan.choose("update", "adamw", f"robust; {name} would add {spent / 1e6:.3g} MFLOP to a step of {work / 1e6:.3g}")
         if name == "SOAP" and "adamw.weight_decay" not in plan:
-            plan.choose("adamw.weight_decay", 0.0, "one layer")
+            plan.choose("adamw.weight_decay", *alone(matrices, examples))
             plan.choose("lr", 0.05, "one layer: there is nothing behind it that a long step could upset")
     elif name == "SOAP":
         plan.choose("update", "soap", "one layer: Adam in the eigenbasis of the matrix, with a short memory")
-        plan.choose("soap.weight_decay", 0.0, "one layer")
+        plan.choose("soap.weight_decay", *alone(matrices, examples))
         plan.choose("lr", 0.1, "one layer: there is nothing behind it that a long step could upset")
     else:
         plan.choose("update", "split", "Muon for hidden matrices: all directions move, not the steepest alone; AdamW for the rest")
+
+
+def alone(matrices: Sequence[tuple[str, tuple[int, ...]]], examples: float) -> tuple[float, str]:
+    """(weight decay, why) of a single layer: none where examples are many times its inputs, more the fewer they are."""
+    width = max((math.prod(shape[1:]) for _, shape in matrices), default=1)
+    decay = round(min(0.6 * max(width / examples - 0.05, 0.0), 0.5), 3)
+    return decay, f"one layer, {width} inputs" + (f" to {examples:.0f} examples" if decay else "")
 
 
 def orthogonalising(shape: tuple[int, ...]) -> float:
