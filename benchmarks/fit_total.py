@@ -73,9 +73,11 @@ def child(name: str, steps: int, compiled: str, cache: Path) -> dict[str, Any]:
 def pace(name: str, cache: Path) -> tuple[float, float]:
     """Seconds of the set-up of an eager fit, and of one step of it, from a short and a longer one."""
     short = min(child(name, 50, "off", cache)["seconds"] for _ in range(2))
-    more = max(int(100.0 / short), 100)
-    step = max(child(name, 50 + more, "off", cache)["seconds"] - short, 1e-3) / more
-    return max(short - 50 * step, 0.0), step
+    more, took = 50, 0.0
+    while took < 1.5:  # below, the set-up's own differences would be taken for steps
+        more *= 3
+        took = child(name, 50 + more, "off", cache)["seconds"] - short
+    return max(short - 50 * took / more, 0.0), took / more
 
 
 def rows_of(name: str, wanted: dict[int, int]) -> list[Row]:
