@@ -66,7 +66,9 @@ def test_nothing_is_turned_without_a_gap_or_before_validation_has_risen():
     assert remedy.follow(history([(0.5, 0.55), (0.4, 0.5)]), Controls(end=1000)) is None
     assert remedy.follow(history([(0.3, 0.9), (0.1, 0.6)]), Controls(end=1000)) is None
     assert remedy.follow(history([(0.3, 0.6), (0.1, 0.62)]), Controls(end=1000)) is None
-    assert remedy.follow(history([(0.3, 0.6), (0.1, 0.68)]), Controls(end=1000)) is not None
+    assert remedy.follow(history([(0.3, 0.6), (0.1, 0.68)]), Controls(end=1000)) is None, "one look may be noise"
+    assert remedy.follow(history([(0.3, 0.6), (0.1, 0.66), (0.1, 0.68)]), Controls(end=1000)) is not None
+    assert remedy.follow(history([(0.3, 0.6), (0.1, 0.7)]), Controls(end=1000)) is not None, "too far for noise"
 
 
 def test_a_gap_that_is_next_to_nothing_is_left_alone():

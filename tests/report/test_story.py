@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gradlearn import remedy
 from gradlearn.report import story
 from gradlearn.report.folder import read
 
@@ -171,3 +173,32 @@ def test_nothing_of_a_hostile_run_reaches_the_terminal(make: Make) -> None:
     text = paragraph(make("hostile"))
     assert text.isprintable()
     assert json.dumps(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "said"),
+    [
+        ("rewind", 40.0, 30.0, "the weights were rewound once (step 40)"),
+        ("restore", 40.0, 30.0, "the state of the update was taken back once (step 40)"),
+        ("clip", None, None, "the gradient was bound once (step 40)"),
+        ("escape", None, None, "a step was taken along negative curvature once (step 40)"),
+        ("warm", 1.0, 1000.0, "the learning rate was raised, 1,000 times (step 40)"),
+        ("recover", 0.25, 0.5, "the learning rate was brought back, 2 times (step 40)"),
+        ("revert", 10.0, 1.0, "the learning rate was lowered again to 0.1 of it (step 40)"),
+        ("restart", 0.1, 1.0, "the learning rate was raised for a restart, 10 times (step 40)"),
+        ("settle", 1.0, 0.5, "the learning rate was let fall after a restart to 0.5 of it (step 40)"),
+    ],
+)
+def test_every_deed_of_a_remedy_has_words(name: str, before: float | None, after: float | None, said: str) -> None:
+    assert story.deeds([{"t": 40, "name": name, "dial": "rate", "before": before, "after": after, "by": "watch", "why": ""}]) == (
+        f"What was done: {said}."
+    )
+
+
+def test_no_action_of_any_remedy_is_without_words() -> None:
+    made = set(re.findall(r'Action\([^,]+, "([a-z]+)"', "".join(p.read_text() for p in Path(remedy.__path__[0]).glob("*.py"))))
+    assert len(made) > 8
+    for name in made - {"turn"}:
+        assert not story.deeds([{"t": 1, "name": name, "dial": "", "before": 1.0, "after": 2.0, "by": "watch"}]).startswith(
+            f"What was done: {name} "
+        ), name

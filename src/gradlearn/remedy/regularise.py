@@ -33,7 +33,7 @@ LADDER = {  # of each dial, from neutral to the most that is usual for few examp
     "augment": (1.0, 1.5, 2.0, 2.0),
 }
 ONE = ("dropout", "mix", "smooth")  # the first of these that does something
-RISEN = 1.05  # of the best validation loss: it has turned
+RISEN, FAR = 1.08, 1.15  # of the best validation loss, at both of the last two looks, or at the last: no noise of few examples
 LITTLE = 0.05  # of the loss at the start: a gap that is next to nothing
 TRAINED = 0.5  # a loss of classes below this at the start: the module came trained, and a mixed loss would look like divergence
 
@@ -94,7 +94,8 @@ class Regularise:
         using = self.using(history)
         gap, rung, last = fmean(look.gap for look in recent[-2:]), self.rung(controls, using), recent[-1]
         best = min(look.valid for look in looks)
-        harm = last.valid > RISEN * best and last.valid - last.train > LITTLE * median(history.loss[:3])
+        risen = last.valid > FAR * best or min(look.valid for look in looks[-2:]) > RISEN * best
+        harm = risen and last.valid - last.train > LITTLE * median(history.loss[:3])
         if gap > self.wide and harm and rung + 1 < len(LADDER["decay"]):
             word, rung = "stronger", rung + 1
         elif gap < self.narrow and rung and last.train > 1.2 * min(look.train for look in looks):

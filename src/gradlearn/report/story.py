@@ -164,6 +164,21 @@ def trouble(findings: Sequence[dict[str, Any]], actions: Sequence[dict[str, Any]
     return (lead + " ".join([*parts, deeds(actions)])).strip()
 
 
+OFTEN = {  # what was done, and how often
+    "rewind": "the weights were rewound",
+    "restore": "the state of the update was taken back",
+    "clip": "the gradient was bound",
+    "escape": "a step was taken along negative curvature",
+}
+RATES = {  # what was done to the learning rate
+    "warm": "raised",
+    "recover": "brought back",
+    "revert": "lowered again",
+    "restart": "raised for a restart",
+    "settle": "let fall after a restart",
+}
+
+
 def deeds(actions: Sequence[dict[str, Any]]) -> str:
     """What was done, kind by kind: 'In answer 2 batches were skipped and the weights were rewound once (step 415).'"""
     clauses = []
@@ -179,8 +194,10 @@ def _deed(name: str, same: Sequence[dict[str, Any]]) -> str:
     who = {"clock": " by the clock", "user": " by the user"}.get(same[0]["by"], "")
     if name == "skip":
         return f"{words.plural(n, 'batch was', 'batches were')} skipped {where}"
-    if name == "rewind":
-        return f"the weights were rewound {'once' if n == 1 else f'{n} times'} {where}"
+    if name in OFTEN:
+        return f"{OFTEN[name]} {'once' if n == 1 else f'{n} times'} {where}"
+    if name in RATES:
+        return f"the learning rate was {RATES[name]}{_times(same)} {where}"
     if name == "keep":
         step = words.count(same[-1]["after"] or 0)
         return f"the run ends with the weights of step {step}, which did better on the validation data than the last"
@@ -189,6 +206,14 @@ def _deed(name: str, same: Sequence[dict[str, Any]]) -> str:
     if name == "stop":
         return f"the run was stopped{who} {where}"
     return f"{printable(name, 40)}{who} {where}"
+
+
+def _times(same: Sequence[dict[str, Any]]) -> str:
+    """By how much a dial was turned in all: ', to a tenth'."""
+    before, after = same[0]["before"], same[-1]["after"]
+    if not before or not after:
+        return ""
+    return f", {words.number(after / before, 3)} times" if after >= before else f" to {words.number(after / before, 3)} of it"
 
 
 def _turns(same: Sequence[dict[str, Any]]) -> list[str]:

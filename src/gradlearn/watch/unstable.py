@@ -188,7 +188,7 @@ class Unstable:
                 if not rows[k] > far * before[-1] > 0.0:  # the quick way out
                     continue
                 usual, most, after = median(before), max(before), max(rows[k + 1 : k + 1 + FEW])
-                if len(before) < 50 or not (rows[k] > far * usual and rows[k] > 5.0 * most and after < 3.0 * most):
+                if len(before) < 50 or usual <= 0.0 or not (rows[k] > far * usual and rows[k] > 5.0 * most and after < 3.0 * most):
                     continue
                 if not math.isfinite(rows[k]) or any(f.evidence.get("at") == k for f in history.findings):
                     continue
