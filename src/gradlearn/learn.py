@@ -39,7 +39,20 @@ from gradlearn.plan import (
     usual_epochs,
 )
 from gradlearn.program.choice import again, choose_program
-from gradlearn.run import Clock, build, carry_out, failed, measure, measure_score, sample_of, settings, story_of, summarise, usable
+from gradlearn.run import (
+    Clock,
+    build,
+    carry_out,
+    failed,
+    measure,
+    measure_score,
+    preflight_of,
+    sample_of,
+    settings,
+    story_of,
+    summarise,
+    usable,
+)
 from gradlearn.scales import LAYERS, fold, standardise
 from gradlearn.supervised import Supervised, operations, predict, split_of, try_out
 from gradlearn.symbols import Action, Finding, Score, Step
@@ -80,7 +93,13 @@ class Run:
     seconds: float
     folder: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    asked: Callable[[], list[dict[str, str]]] = list
     tell: Callable[[], str] = lambda: ""  # what `story` comes from: it is told when somebody asks
+
+    @property
+    def preflight(self) -> list[dict[str, str]]:
+        """What was asked before the first step: {"question", "state": "well", "trouble" or "not asked", "sentence"}."""
+        return self.asked()
 
     @property
     def story(self) -> str:
@@ -386,6 +405,9 @@ def result_of(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, reco
         steps["seconds"] = [d.seconds / count] * count
         return story_of(described, h, steps, stop)
 
+    def ask() -> list[dict[str, str]]:
+        return preflight_of(h, d.controls.end)
+
     folder = None
     if record is not None:
         folder = record.folder
@@ -395,4 +417,4 @@ def result_of(d: Descent, plan: Plan, stop: dict[str, str], seconds: float, reco
             write_model(folder, d.theta.tensors(), {"task": "fit"})
             record.write_json("summary.json", summarise("fit", d, folder, stop, seconds) | {"story": tell()})
     d.theta.model.eval()
-    return Run(d.theta.model, last, series, h.findings, h.actions, stop, d.t, seconds, folder, described, tell)
+    return Run(d.theta.model, last, series, h.findings, h.actions, stop, d.t, seconds, folder, described, ask, tell)

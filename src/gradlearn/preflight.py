@@ -1,7 +1,7 @@
 """Preflight: questions to a model, its loss and a few examples before the first step, each for the price of a few steps.
 
     first: loss, gradient and chance;   slopes: |g| against (L(theta + h v) - L(theta - h v)) / 2h along v = g / |g|
-    learned: by how much the loss of a few examples falls when they are seen over and over
+    learned: by how much the loss of a few examples falls when they are seen over and over;   costs: seconds and bytes of a step
 
 theta is bitwise as found afterwards and `.grad` is not touched; running statistics and the random state are the caller's
 (`peek.untouched`). In float32 a slope has three right digits: enough to tell a wrong backward, not to certify a right one, for
@@ -12,6 +12,8 @@ networks" (2019).
 from __future__ import annotations
 
 import math
+import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from gradlearn import chance
 from gradlearn.symbols import Batch, Objective
 from gradlearn.theta import Theta
 
+KEPT = 17  # times theta: weights, gradient, two moments, average; three snapshots of all but the gradient
 TRIES = (1e-2, 1e-3, 1e-1)  # rates of Adam at which a few examples are learned
 
 
@@ -67,6 +70,38 @@ def by_chance(output: Any, y: Any) -> float:
     if not y.is_floating_point():
         return math.log(max(output.shape[1], 2)) if output.ndim > 1 and y.ndim in (1, output.ndim - 1) else math.log(2)
     return y.double().square().mean().item() if y.numel() == output.numel() else 0.0
+
+
+def costs(objective: Objective, theta: Theta, batch: Batch, n: int) -> dict[str, float]:
+    """Seconds and bytes of a step on n examples, from a gradient of this batch; bytes of memory that are free (0: not known)."""
+    own = {b.flat.untyped_storage().data_ptr() for b in theta.blocks}
+    saved: dict[int, int] = {}
+
+    def pack(t: Tensor) -> Tensor:
+        storage = t.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        gradients(objective, theta, batch)
+    begin = time.perf_counter()
+    gradients(objective, theta, batch)
+    seconds, share = time.perf_counter() - begin, max(n / max(batch.n, 1), 1.0)
+    weights = sum(b.flat.nbytes for b in theta.blocks)
+    return {"seconds": seconds * share, "bytes": float(KEPT * weights + sum(saved.values()) * share), "free": free(theta)}
+
+
+def free(theta: Theta) -> float:
+    """Bytes of memory that are free where theta is; 0 where nobody knows."""
+    device = theta.blocks[0].flat.device if theta.blocks else torch.device("cpu")
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next((float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0.0)
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def slopes(objective: Objective, theta: Theta, batch: Batch) -> dict[str, float]:

@@ -354,7 +354,16 @@ def summarise(task: str, d: Descent, folder: Path, stop: dict[str, str], seconds
         "seconds": round(seconds, 3),
         "stop": stop,
         "findings": [asdict(f) for f in d.history.findings],
+        "preflight": preflight_of(d.history, d.controls.end),
     }
+
+
+def preflight_of(history: History, steps: int) -> list[dict[str, str]]:
+    """What was asked before the first step, in words."""
+    from gradlearn.report.preflight import sentences
+
+    early = {name: rows[0][1] for name, rows in history.measured.items() if rows[0][0] == 0}
+    return sentences(early, [asdict(f) for f in history.findings if f.t == 0], steps)
 
 
 def story_of(settings: dict[str, Any], history: History, steps: dict[str, list[Any]], stop: dict[str, str]) -> str:

@@ -40,6 +40,7 @@ def answers(run: Run) -> list[tuple[str, str]]:
     pairs = [
         ("What was trained?", trained(run.settings, facts)),
         ("Who chose what?", chosen(run.settings)),
+        ("What was known before the first step?", asked(run)),
         ("How did it go?", went(run, facts)),
         ("Was there trouble?", story.trouble(run.findings, run.actions) if facts.steps else ""),
         ("How good is it?", good(facts, run.settings, counts)),
@@ -47,6 +48,15 @@ def answers(run: Run) -> list[tuple[str, str]]:
         ("What next?", following(run, facts, counts)),
     ]
     return [(question, answer) for question, answer in pairs if answer]
+
+
+def asked(run: Run) -> str:
+    """The sentences of the preflight; what was wrong first, what was not asked last."""
+    rows = run.summary.get("preflight")
+    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    order = {"trouble": 0, "well": 1, "not asked": 2}
+    said = sorted(found, key=lambda row: order.get(str(row.get("state")), 1))
+    return " ".join(dict.fromkeys(printable(str(row.get("sentence", "")), 400) for row in said))
 
 
 def trained(settings: Mapping[str, Any], facts: Facts) -> str:

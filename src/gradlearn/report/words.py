@@ -112,6 +112,14 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60:,} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60:,} h"
 
 
+def size(many: float) -> str:
+    """Bytes: 512 bytes, 3.4 MB, 12 GB."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if many >= unit:
+            return f"{number(many / unit, 2)} {name}"
+    return plural(many, "byte")
+
+
 def is_share(name: str) -> bool:
     """Whether a score of this name is shown in per cent."""
     return name.lower().replace(" ", "_") in SHARES
