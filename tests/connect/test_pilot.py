@@ -423,6 +423,45 @@ def test_the_clip_dial_bounds_the_gradient_in_place():
     assert watch.history.norm == [5.0]
 
 
+def test_a_gradient_beyond_all_that_the_run_has_shown_is_left_out_as_in_our_loop():
+    w = nn.Parameter(torch.zeros(2))
+    model = nn.Module()
+    model.w = w
+    optimizer = torch.optim.SGD([w], lr=1.0)
+    watch = Pilot(model, optimizer)
+    watch.steering.controls.bound = 1.0
+    w.grad = torch.tensor([3.0, 4.0])
+    optimizer.step()
+    assert torch.allclose(w, torch.tensor([-0.6, -0.8])), "five times the bound: cut to it"
+    watch.steering.controls.bound = 1.0  # a remedy has renewed it
+    w.grad = torch.tensor([30.0, 40.0])
+    optimizer.step()
+    assert torch.allclose(w, torch.tensor([-0.6, -0.8])), "fifty times: left out"
+    assert watch.history.norm == [5.0, 50.0]
+
+
+def test_a_rate_that_was_cooled_comes_back():
+    torch.manual_seed(0)
+    model = network()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    watch = Pilot(model, optimizer, snapshot=10)
+    x, y = examples()
+    dials = []
+    for t in range(500):
+        rate = 3.0 if 60 <= t < 63 else 1e-2
+        optimizer.param_groups[0]["lr"] = rate
+        loss = nn.functional.cross_entropy(model(x[:16]), y[:16])
+        optimizer.zero_grad()
+        loss.backward()
+        watch.see(loss)
+        optimizer.step()
+        dials.append(watch.steering.controls.rate)
+    assert "rewind" in [a.name for a in watch.actions]
+    assert min(dials) < 1.0, "it was cooled"
+    assert "recover" in [a.name for a in watch.actions]
+    assert dials[-1] > min(dials)
+
+
 def test_a_rewind_puts_everything_back_in_place():
     model = network()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)

@@ -25,7 +25,7 @@ from gradlearn.connect.foreign import Foreign, inner, norm_of, numbers, rate_of,
 from gradlearn.connect.memory import Buffers, Memory, remember
 from gradlearn.connect.steering import Steering
 from gradlearn.errors import InputTrouble, NumericsTrouble
-from gradlearn.step import limit
+from gradlearn.step import shrinking
 from gradlearn.symbols import Action, Finding, History, Step
 
 
@@ -216,9 +216,9 @@ class Pilot:
         if not finite or self.stopped:
             self._block(now)
             return
-        clip = limit(self.steering.controls)
-        if 0.0 < clip < size and not self._several:
-            torch._foreach_mul_(self.theta.grads(), clip / size)  # pyright: ignore[reportPrivateImportUsage]
+        factor = shrinking(self.steering.controls, size)
+        if factor < 1.0 and not self._several:
+            torch._foreach_mul_(self.theta.grads(), factor)  # pyright: ignore[reportPrivateImportUsage]
         if self.steering.due() and not now.late:
             self.steering.remember(self._buffers.before())
             self.steering.renew()

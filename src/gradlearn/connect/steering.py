@@ -26,6 +26,7 @@ DIALS = ("rate", "clip", "bound", "stop")  # what can be turned from outside of 
 TIMES = {"scored": "it needs scores on validation data", "after": "a loop does not say when it is over"}
 SHARE = 0.005  # of the time of the run that one check may take
 RING = 3
+OFTEN = 10  # steps between two parts of what a remedy does bit by bit
 
 log = logging.getLogger("gradlearn.pilot")
 
@@ -84,7 +85,7 @@ class Steering:
             del self.ring[:-RING]
 
     def renew(self) -> None:
-        """At a snapshot: remedies renew a bound that they keep on every step, and go on with what takes a while."""
+        """At a snapshot: remedies renew a bound that they keep on every step."""
         for remedy in self.remedies:
             for action in (remedy.renew(self.history, self.controls) or ()) if hasattr(remedy, "renew") else ():
                 if self._can(action):
@@ -118,7 +119,16 @@ class Steering:
         self.history.add(step)
         self.t += 1
         self._round(step, told, "during")
+        if self.history.actions and self.t % OFTEN == 0:
+            self._go_on()
         return self.history.count("rewind") > rewinds
+
+    def _go_on(self) -> None:
+        """Remedies go on with what takes a while: a rate that was cooled comes back."""
+        for remedy in self.remedies:
+            for action in (remedy.onward(self.history, self.controls) or ()) if hasattr(remedy, "onward") else ():
+                if self._can(action):
+                    self._perform(action)
 
     def _round(self, step: Step, told: bool, when: str) -> None:
         """Ask the checks of this time, one after the other."""
