@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from statistics import fmean, median, pvariance
+from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -128,9 +129,11 @@ class Flat:
 
     def _settled(self, t: int, history: History) -> Finding | None:
         """A run that has learned and whose loss, of all examples each time, moves no more; weight decay may hold it there."""
+        if t + 1 < 2 * self.least or history.actions or abs(history.loss[-1] - history.loss[-2]) > STILL * abs(history.loss[-1]):
+            return None
         w = max(self.every, (t + 1) // 4)
         last, start = history.loss[-w:], median(history.loss[:5])
-        if t + 1 < 2 * self.least or history.actions or history.lr[-1] < 0.3 * max(history.lr):
+        if history.lr[-1] < 0.3 * max(history.lr):
             return None
         if not start - last[-1] > self.share * abs(start) or not max(last) - min(last) <= STILL * abs(last[-1]):
             return None
@@ -167,9 +170,9 @@ class Flat:
         ):
             return False
         w = min(max(t // 5, 40), WINDOW)
-        a, b = losses[-w : -w // 2], losses[-(w // 2) :]
-        error = math.sqrt(pvariance(a) / len(a) + pvariance(b) / len(b))
-        if fmean(a) - fmean(b) > 2.0 * error + 1e-3 * abs(now):
+        a, b = np.array(losses[-w : -w // 2]), np.array(losses[-(w // 2) :])
+        error = math.sqrt(a.var() / len(a) + b.var() / len(b))
+        if a.mean() - b.mean() > 2.0 * error + 1e-3 * abs(now):
             return False
         return not median(history.norm[-w // 4 :]) > 1.25 * median(history.norm[-w : -w // 2])
 

@@ -80,7 +80,8 @@ class Floor:
     def judge(self, history: History) -> Finding | None:
         """A finding at the last look of a run that fits."""
         t, end = len(history.loss) - 1, getattr(history, "end", 0) or len(history.loss)
-        if end < self.least or history.lr[-1] < FALLEN * max(history.lr) or len(self._theta) > LARGE:
+        some = history.lr[:: max(t // 50, 1)]  # of a long run: what falls to zero is seen by a few
+        if end < self.least or history.lr[-1] < FALLEN * max(some) or len(self._theta) > LARGE:
             self._sums, self._counts = [[] for _ in PARTS], [0] * len(PARTS)
             return None
         self._add(t, end)
