@@ -33,7 +33,7 @@ NEAR, FAR = 5e10, 1.2e10  # bytes a second of all else, from caches and from mem
 RECURRENT = 1.3  # how much longer a recurrent layer of the library takes than its products
 LARGE = 1e6  # bytes of an operation from which it goes to memory, and PyTorch shares it among threads
 MATRIX, PARTS = 90, 40  # operations of an update on one matrix, eager and in a program
-BEGIN, EACH = 0.3, 6e-4  # seconds that compiling takes, and for each operation
+BEGIN, EACH = 0.3, 3e-4  # seconds that compiling takes, and for each operation
 
 
 def wish_of(plan: Plan) -> str:
