@@ -211,7 +211,7 @@ def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], wo
 def alone(matrices: Sequence[tuple[str, tuple[int, ...]]], examples: float) -> tuple[float, str]:
     """(weight decay, why) of a single layer: none where examples are many times its inputs, more the fewer they are."""
     width = max((math.prod(shape[1:]) for _, shape in matrices), default=1)
-    decay = round(min(0.6 * max(width / examples - 0.05, 0.0), 0.5), 3)
+    decay = round(min(0.3 * max(width / examples - 0.1, 0.0), 0.5), 3)
     return decay, f"one layer, {width} inputs" + (f" to {examples:.0f} examples" if decay else "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -190,3 +191,36 @@ def test_a_run_whose_last_step_broke_its_weights_ends_with_good_ones():
 def test_options_out_of_range_are_refused(back: float):
     with pytest.raises(InputTrouble, match="--rewind"):
         Rewind(back=back)
+
+
+def test_a_rate_that_leapt_up_is_brought_back_and_one_that_is_down_again_is_left():
+    def answered(rates: list[float]) -> tuple[Sequence[Action] | None, History]:
+        history = History()
+        for t, lr in enumerate(rates):
+            history.add(Step(t, 1.0 if t < 100 else 5.0, 1.0, lr, 8, 0.0, True, 0.0))
+        found = Finding(len(rates) - 1, "unstable", "warn", "", "", "", {"kind": "jump", "onset": 100})
+        return Rewind()(found, history, Controls(end=400)), history
+
+    lasting, _ = answered([0.1] * 100 + [10.0] * 12)
+    assert lasting is not None
+    assert [(a.name, a.dial) for a in lasting] == [("rewind", "t"), ("revert", "rate")]
+    assert lasting[1].after == pytest.approx(0.01)
+    over, _ = answered([0.1] * 100 + [10.0] + [0.1] * 11)
+    assert over is not None
+    assert [a.name for a in over] == ["rewind"]
+    usual, _ = answered([0.1] * 112)
+    assert usual is not None
+    assert [(a.name, a.after) for a in usual][1] == ("turn", 0.5)
+    restart, _ = answered([1.0] * 50 + [1e-6] * 50 + [1.0] * 12)
+    assert restart is not None
+    assert restart[1].after == pytest.approx(0.1), "a restart from next to nothing is meant so"
+
+
+def test_the_dial_comes_back_where_the_rate_falls_by_itself():
+    history, remedy = History(), Rewind()
+    for t in range(160):
+        lr = 0.1 if t < 100 else 10.0 if t < 110 else 0.1 if t < 130 else 0.001
+        history.add(Step(t, 1.0, 1.0, lr, 8, 0.0, True, 0.0))
+    history.actions += [Action(109, "rewind", "", "t", 110.0, 90.0), Action(109, "revert", "", "rate", 1.0, 0.01)]
+    (back,) = remedy.onward(history, Controls(end=400, rate=0.01))
+    assert (back.name, back.after) == ("recover", 1.0)

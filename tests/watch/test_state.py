@@ -37,7 +37,7 @@ def test_a_spoilt_memory_is_found_at_the_next_look(update: str, name: str, facto
     assert found.t == 124
     assert found.evidence["kind"] == "update state"
     assert found.evidence["name"] == name
-    assert found.evidence["onset"] == 100, "after step 99 it was good"
+    assert found.evidence["onset"] == 99, "after step 99 it was good; what is kept before step 100 may not be"
 
 
 @pytest.mark.parametrize("update", ["adamw", "sgd", "nadam", "rmsprop", "lion", "muon", "split", "soap", "schedule_free"])

@@ -6,6 +6,9 @@
     to = dial before the trouble          where this was the first rewind: a fault that is over must not cost the run its rate
        = a 16th of the lowest rate with trouble    where it came again: then it is the rate
 
+A rate that leapt up from one step to the next without a remedy - a schedule that is wrong - is brought to where it was, for good;
+one that is down again by then is left as it is.
+
 Chowdhery et al. (PaLM, arXiv 2204.02311) rewound about 100 steps and skipped the batches behind the spike, by hand; asked for in
 Keras since 2017. t never goes back, so the bad batches stay behind and every row of the log stays unique. Squares of the update
 that no gradient explains ("precision fault" of the kind "update state") have only slowed the run where they are too large: they are
@@ -27,6 +30,7 @@ TROUBLE = ("non-finite", "diverged", "unstable")
 POWERS = (1, 4, 6, 8)  # of `cool`: half of a rate that failed twice fails more slowly, a 30th of it seldom
 MARGIN = 5  # steps: what shows in the loss of step t was done in those before it
 RECENT = 50  # steps that trouble is compared with
+LEAP, EARLY = 3.0, 5  # times from one step to the next that no schedule goes, after so many steps
 CALM = 20  # steps without trouble after a rewind before the rate begins to come back
 
 
@@ -57,17 +61,28 @@ class Rewind:
             return self._restore(finding, history)
         series = row(history, controls, finding.t)
         cooled = self._cooled(history, controls, finding.t, len(series))
-        if finding.evidence.get("kind") == "relapses":  # it learns, and loses it again: nothing to go back to that is better
-            return [cooled]
+        if finding.evidence.get("kind") == "relapses" and cooled is not None:
+            return [cooled]  # it learns, and loses it again: nothing to go back to that is better
         past = onset(finding, history)
+        if cooled is None:
+            return [Action(finding.t, "rewind", finding.what, "t", None, float(max(past, 0)))]
         if (
             finding.name != "non-finite" and len(series) >= 2 and spoilt_data(history)
         ):  # twice to the same place: what is kept there may be bad itself
             past = min(past, int(series[-1].after or 0) - 1)
         return [Action(finding.t, "rewind", finding.what, "t", None, float(max(past, 0))), cooled]
 
-    def _cooled(self, history: History, controls: Controls, t: int, before: int) -> Action:
-        """The turn of the rate dial: half; more where that did not help; a raise that has just been made is taken back."""
+    def _cooled(self, history: History, controls: Controls, t: int, before: int) -> Action | None:
+        """The turn of the rate dial: half; more where that did not help; a raise that has just been made is taken back.
+
+        A rate that leapt up by itself, and stays there, is brought to where it was; one that is down again is left: None.
+        """
+        if (found := leap(history, t)) is not None and before == 0:
+            at, factor = found
+            if factor > 1.0 / LEAP:
+                return None
+            why = f"the learning rate had risen {1.0 / factor:.3g} times at step {at}: it is brought back"
+            return Action(t, "revert", why, "rate", controls.rate, controls.rate * factor)
         raised = raise_before(history, controls, t)
         if raised is not None and raised.before and raised.after and before == 0:
             after = math.sqrt(raised.before * raised.after) if raised.after > 4.0 * raised.before else raised.before
@@ -94,12 +109,19 @@ class Rewind:
         t = len(history.loss) - 1
         rewinds = {a.t for a in history.actions if a.name == "rewind"}
         rates = [a for a in history.actions if a.dial == "rate"]
+        if rates and rates[-1].name == "revert" and rates[-1].t in rewinds and fallen(history, rates[-1].t):
+            was = rates[-1].before or controls.rate
+            why = "the learning rate is down by itself again: the dial is where it was"
+            return [Action(t, "recover", why, "rate", controls.rate, was)] if was > controls.rate else []
         cooled = next((a for a in reversed(rates) if a.name == "turn" and a.t in rewinds), None)
         if cooled is None or any(a.name != "recover" for a in rates[rates.index(cooled) + 1 :]):
             return []  # nothing was cooled, or somebody else has turned the rate since
         last = cooled.t
         if any(f.t > last and f.level != "info" and f.name in TROUBLE for f in history.findings):
             return []
+        back = next(a for a in reversed(history.actions) if a.name == "rewind")
+        if median(worst(history.loss[-9:])) > high([history.loss[k] for k in history.standing(int(back.after or 0), RECENT)]):
+            return []  # the loss stands above where it was before the trouble
         times = [r.t for r in row(history, controls, last + 1)]
         coolings = [a for a in history.actions if a.name == "turn" and a.dial == "rate" and a.t in times]
         failed = [a.before or 0.0 for a in coolings if (a.after or 0.0) < (a.before or 0.0)]
@@ -111,6 +133,22 @@ class Rewind:
         if not after > controls.rate * (1.1 if share < 1.0 else 1.001):
             return []
         return [Action(t, "recover", "all was well since the rewind: the learning rate comes back", "rate", controls.rate, after)]
+
+
+def leap(history: History, t: int) -> tuple[int, float] | None:
+    """(the step at which the rate leapt up and no remedy had turned it, what brings that of now back), the last within 60 steps."""
+    lr, turned = history.lr, {a.t for a in history.actions if a.dial == "rate"}
+    for k in range(min(t, len(lr) - 1), max(t - 60, EARLY), -1):
+        if lr[k] > LEAP * lr[k - 1] > 0.0 and k - 1 not in turned and k not in turned:
+            before = max(lr[k - 1], 0.1 * max(lr[:k]))  # a restart from next to nothing is meant so
+            return (k, before / lr[-1]) if lr[-1] > 0.0 else None
+    return None
+
+
+def fallen(history: History, since: int) -> bool:
+    """Whether the rate has leapt down by itself after this step."""
+    lr = history.lr
+    return any(0.0 < LEAP * lr[k] < lr[k - 1] for k in range(since + 2, len(lr)))
 
 
 def row(history: History, controls: Controls, t: int) -> list[Action]:

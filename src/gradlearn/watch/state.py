@@ -114,7 +114,7 @@ def _finding(t: int, since: int, name: str, before: float, now: float, bounds: t
             "name": name,
             "before": before,
             "now": now,
-            "onset": since + 1,
+            "onset": since,  # what is kept at the step after it may be spoilt already
             "slows": name in SQUARES and now > before,
         },
     )

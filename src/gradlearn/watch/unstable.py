@@ -78,7 +78,7 @@ class Unstable:
             few = [x if x - x == 0.0 else math.inf for x in losses[max(k - FEW + 1, 0) : k + 1]]
             self._few.append(sorted(few)[len(few) // 2])
             self._mean.append(sum(few) / len(few))
-            if k > self._since:
+            if k > self._since and self._mean[-1] < math.inf:  # a step that is not finite has been blocked
                 self._burst = max(self._burst, self._mean[-1])
             if k >= self._since + FEW:
                 self._peak = (max(self._peak[0], self._few[-1]), max(self._peak[1], self._mean[-1]))
@@ -90,7 +90,7 @@ class Unstable:
         """Highest mean and least median count from here on: the weights were put back, or the rate was turned."""
         self._since = since
         self._peak = tuple(max(rows[since + FEW :], default=-math.inf) for rows in (self._few, self._mean))
-        self._burst = max(self._mean[since + 1 :], default=-math.inf)
+        self._burst = max((m for m in self._mean[since + 1 :] if m < math.inf), default=-math.inf)
         self._best = min(self._many[-(-since // 10) :], default=math.inf)
 
     def _restless(self, history: History) -> Finding | None:
