@@ -3,8 +3,8 @@
     d = theta_t - theta_(t - every),    R = (lr times steps left) / (sum of lr in the window):   R d is as far as the run can go
     crawling  <=>  L(theta + 3 R d) < L(theta + R d) < L(theta)  at two looks in a row, and the loss has hardly fallen so far,
                    or  L(theta + R d) < L(theta + R d / 3) < L(theta)  at three, and even the end of the line is little lower,
-                   or  R |d| < 0.3 |theta|  at two, L(theta + R d) < L(theta), and the loss has not fallen by a tenth so far, or that of
-                   the same examples not by a hundredth since the first look
+                   or  R |d| < 0.3 |theta|  at two, L(theta + R d) < L(theta), and the loss has not fallen by a tenth so far, or
+                   that of the same examples not by a hundredth since the first look
 
 Looked at on one fixed sample of examples, so that no luck of the batch is in it: a line is followed to where it stops falling. At
 a good rate its lowest point is in the first third of what a run can reach, at a hundredth of it beyond the run's end; a run that
