@@ -49,8 +49,8 @@ def test_gradients_that_underflow_are_heard(scale: float, heard: bool):
 
 @pytest.mark.parametrize(("shift", "heard"), [(0.0, False), (1e3, False), (1e7, True)])
 def test_columns_far_from_zero_are_heard_once(shift: float, heard: bool):
-    said = found(lr=1e-16, shift=shift)
-    assert [f.evidence["kind"] for f in said] == ["offset"] * heard
+    said = found(lr=1e-16, shift=shift)  # and steps that float32 loses, too
+    assert [f.evidence["kind"] for f in said] == ["offset"] * heard + ["still"]
 
 
 def test_the_offset_is_counted_in_units_of_rounding():

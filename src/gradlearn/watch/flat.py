@@ -82,7 +82,8 @@ class Flat:
         self._theta, self._objective = theta, objective
         groups = getattr(update, "param_groups", ())
         self._held = max((g.get("initial_lr", g["lr"]) * g.get("weight_decay", 0.0) for g in groups), default=0.0)
-        hidden = [m.view for m in theta.members if m.role == "matrix" and m.param.ndim > 1 and m.param.shape[0] > 1]
+        deep = sum(m.role in ("matrix", "head") for m in theta.members) > 1  # else there is no layer behind it
+        hidden = [m.view for m in theta.members if deep and m.role == "matrix" and m.param.ndim > 1 and m.param.shape[0] > 1]
         same = sum(equal_rows(w) for w in hidden)
         return {"same": float(same)} if same else None
 

@@ -26,6 +26,7 @@ from gradlearn.theta import Theta
 __all__ = ["Precision"]
 
 
+FIRST, LITTLE = 3, 0.1  # looks at float32; share that is not worth a note
 NUMBERS = 1 << 17  # of wide examples, such as pictures, so many are enough
 
 
@@ -57,11 +58,12 @@ class Precision:
             self._seen = True
             if step.t < self.every and (offset := offset_of(objective, self.examples)) > 0.0:
                 found["offset"] = offset
-        narrow = [b for b in theta.blocks if torch.finfo(b.flat.dtype).bits < 32]
-        if not narrow:
-            return found or None
+        look = (step.t + 1) // self.every
+        wide = look <= FIRST  # weights far from zero lose the steps of float32 too; later a run may have arrived
+        narrow = {k: b for k, b in enumerate(theta.blocks) if wide or torch.finfo(b.flat.dtype).bits < 32}
+        self._before = {k: v for k, v in self._before.items() if k in narrow}
         moved = still = small = nonzero = 0
-        for k, block in enumerate(narrow):
+        for k, block in narrow.items():
             told = block.grad != 0
             if k in self._before:
                 moved += int(told.sum())
@@ -70,7 +72,7 @@ class Precision:
                 nonzero += int(told.sum())
                 small += int((told & (block.grad.abs() < torch.finfo(torch.float16).tiny)).sum())
             self._before[k] = block.flat.clone()
-        if moved and step.lr > 0.0:
+        if moved and step.lr > 0.0 and (still > LITTLE * moved or not wide):
             found["still"] = still / moved
         if nonzero:
             found["underflow"] = small / nonzero

@@ -24,10 +24,11 @@ from gradlearn.theta import Theta
 __all__ = ["Underfit"]
 
 TOLD = {"diverged", "non-finite", "unstable", "crawling", "vanishing", "exploding", "dead units", "saturated units"} | {
-    "plateau", "saddle", "noise floor", "data fault", "precision fault", "underfit",
+    "noise floor", "data fault", "precision fault", "underfit",
 }  # fmt: skip
 
 
+STANDING = {"plateau", "saddle"}  # of a run that stands at chance
 PLANE = 8  # numbers of an example from which an autoencoder is held against two
 
 
@@ -66,7 +67,8 @@ class Underfit:
     def judge(self, history: History) -> Finding | None:
         """A finding where nothing else has explained it."""
         rows = {k.partition(".")[2]: v[-1][1] for k, v in history.measured.items() if k.startswith("underfit.")}
-        if not rows or any(f.name in TOLD and f.level != "info" for f in history.findings):
+        loud = {f.name for f in history.findings if f.level != "info"}
+        if not rows or loud & TOLD:
             return None
         own, blind, other = rows["own"], rows["chance"], rows.get("reference")
         what = (
@@ -88,7 +90,7 @@ class Underfit:
         elif behind:
             assert other is not None
             what += f", a closed-form learner that had not seen them {bar.format(other)}"
-        elif lost:
+        elif lost and not loud & STANDING:
             what += f", as good as always the same answer ({bar.format(blind)})"
         else:
             return None
