@@ -26,6 +26,7 @@ from gradlearn.theta import Theta
 __all__ = ["Precision"]
 
 
+NOTHING = 1e-12  # a gradient of float32 that is none: where the loss is flat nothing is lost to rounding
 FIRST, LITTLE = 3, 0.1  # looks at float32; share that is not worth a note
 NUMBERS = 1 << 17  # of wide examples, such as pictures, so many are enough
 
@@ -64,7 +65,7 @@ class Precision:
         self._before = {k: v for k, v in self._before.items() if k in narrow}
         moved = still = small = nonzero = 0
         for k, block in narrow.items():
-            told = block.grad != 0
+            told = block.grad.abs() > (0.0 if torch.finfo(block.flat.dtype).bits < 32 else NOTHING)
             if k in self._before:
                 moved += int(told.sum())
                 still += int((told & (block.flat == self._before[k])).sum())
