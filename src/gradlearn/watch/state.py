@@ -2,7 +2,7 @@
 
     S = norm over theta of one kind of state (momentum: p = 1, mean square: p = 2),    G = largest ||g|| of the window of k steps
     spoilt  <=>  S > times * S before * max(1, G / median ||g|| before)^p  and  S > 2 (S before + f sum of beta^age ||g||^p)
-            or   S < beta^k S before / 2, squares: each of them keeps at least beta^k of what it was
+            or   S < 0.9 beta^k S before, squares: each of them keeps at least beta^k of what it was
 
 f = 1 - beta of a mean, 1 of a sum: by the triangle inequality no gradients of these norms make more.
 
@@ -31,6 +31,7 @@ __all__ = ["State"]
 SQUARES = ("exp_avg_sq", "square_avg")  # states of torch and of ours that hold squares of gradients
 WATCHED = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg")
 RUNNING = "running statistics"
+SURELY = 0.9  # of what squares must have kept: all but rounding
 
 
 class State:
@@ -95,7 +96,7 @@ class State:
         p, beta = (2, keep) if name in SQUARES else (1, mean)
         f = 1.0 - beta if name.startswith("exp_avg") else 1.0
         most = 2.0 * (before + f * sum((beta or 1.0) ** k * g**p for k, g in enumerate(reversed(fresh))))
-        least = 0.5 * keep ** (t - since) * before if name in SQUARES else 0.0
+        least = SURELY * keep ** (t - since) * before if name in SQUARES else 0.0
         return least, max(self.times * grown * before, most)
 
 
