@@ -81,6 +81,7 @@ class Run:
         seconds: of this call.
         folder: the run folder, if one was asked for.
         settings: every choice, who made it and why: what run.toml says.
+        asked, tell: what `preflight` and `story` come from; they are made when somebody asks.
     """
 
     model: nn.Module
@@ -94,7 +95,7 @@ class Run:
     folder: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     asked: Callable[[], list[dict[str, str]]] = list
-    tell: Callable[[], str] = lambda: ""  # what `story` comes from: it is told when somebody asks
+    tell: Callable[[], str] = lambda: ""
 
     @property
     def preflight(self) -> list[dict[str, str]]:

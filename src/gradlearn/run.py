@@ -362,8 +362,8 @@ def preflight_of(history: History, steps: int) -> list[dict[str, str]]:
     """What was asked before the first step, in words."""
     from gradlearn.report.preflight import sentences
 
-    early = {name: rows[0][1] for name, rows in history.measured.items() if rows[0][0] == 0}
-    return sentences(early, [asdict(f) for f in history.findings if f.t == 0], steps)
+    early = {name: rows[0][1] for name, rows in history.measured.items() if rows[0][0] == 0 or name.startswith("precision.")}
+    return sentences(early, [asdict(f) for f in history.findings], steps)
 
 
 def story_of(settings: dict[str, Any], history: History, steps: dict[str, list[Any]], stop: dict[str, str]) -> str:

@@ -139,3 +139,26 @@ def test_the_forecast_favours_small_operations_and_not_large_products():
     large = Sound(operations=100, bytes=1e7, parts=100, flop=1e10, calls=0)
     assert choice.forecast(small)[1] < 0.3 * choice.forecast(small)[0]
     assert choice.forecast(large)[1] > 0.9 * choice.forecast(large)[0]
+
+
+class Enough(Exception):
+    """What was to be seen has been seen."""
+
+
+def test_checks_that_cost_look_less_often_in_long_compiled_runs_and_as_often_as_was_asked():
+    def every(steps: int, **more: Any) -> dict[str, int]:
+        found: dict[str, int] = {}
+
+        def show(d: Any, step: Any) -> None:
+            found.update({type(c).__name__: c.every for c in d.checks})
+            raise Enough
+
+        with pytest.raises(Enough):
+            fit(net(), steps=steps, show=show, watch=["finite", "units", "unstable"], **more)
+        return found
+
+    eager, short, long = every(3000, compile="off"), every(900, compile="on"), every(3000, compile="on")
+    assert short == eager
+    assert long == eager | {"Units": 3 * eager["Units"]}
+    assert every(9000, compile="on")["Units"] == 5 * eager["Units"]
+    assert every(3000, compile="on", units__every=7)["Units"] == 7

@@ -18,7 +18,8 @@ from gradlearn.theta import Theta
 
 MEASURED = {
     "rows.looked": 100.0, "rows.n": 100.0, "rows.leaked": 0.0, "start.loss": 2.31, "start.chance": 2.303, "start.norm": 1.5,
-    "start.dead": 0.125, "start.asked": 3.0, "start.fell": 0.2, "start.seconds": 0.002, "start.bytes": 3.2e6, "start.free": 8e9,
+    "precision.offset": 1e-6, "start.dead": 0.125, "start.asked": 3.0, "start.fell": 0.2, "start.seconds": 0.002,
+    "start.bytes": 3.2e6, "start.free": 8e9,
 }  # fmt: skip
 
 
@@ -30,10 +31,10 @@ def by_question(
 
 def test_every_question_has_a_sentence_with_its_numbers():
     said = by_question(MEASURED)
-    assert len(said) == 6
+    assert len(said) == 7
     assert {state for state, _ in said.values()} == {"well"}
     text = " ".join(sentence for _, sentence in said.values())
-    for number in ("100 examples", "2.31", "2.3", "1.5", "12.5%", "20.0%", "2 ms", "2.0 s", "3.2 MB"):
+    for number in ("100 examples", "2.31", "2.3", "1.5", "12.5%", "1e-6", "20.0%", "2 ms", "2.0 s", "3.2 MB"):
         assert number in text, number
 
 
@@ -62,10 +63,25 @@ def test_a_finding_from_before_the_first_step_speaks_for_its_question(name: str,
     assert by_question(MEASURED, (finding | {"level": "info"},))[question][0] == "well"
 
 
+def test_columns_that_rounding_has_eaten_are_told_whenever_they_were_seen():
+    finding = {"t": 24, "name": "precision fault", "level": "warn", "what": "rounding is 30% of it", "evidence": {"kind": "offset"}}
+    assert by_question(MEASURED, (finding,))["Are the numbers fine enough?"] == ("trouble", "Rounding is 30% of it.")
+
+
 def test_memory_that_is_not_there_is_trouble():
     state, sentence = by_question(MEASURED | {"start.bytes": 9e9})["What will it take?"]
     assert state == "trouble"
     assert "9 GB, of which 8 GB are free" in sentence
+
+
+def test_the_examples_that_are_in_both_parts_are_counted_and_none_is_claimed_without_a_look():
+    def said(more: dict[str, float]) -> str:
+        return by_question(MEASURED | more)["Are the data whole?"][1]
+
+    assert said({"rows.held": 0.0}) == "In all 100 examples every number is finite."
+    assert said({"rows.held": 50.0}).endswith("and none of 50 for validation is among them.")
+    assert said({"rows.held": 50.0, "rows.leaked": 2.0}).endswith("and 2 of 50 for validation are among them.")
+    assert said({"rows.n": 4000.0}).startswith("In the 100 of 4,000 examples looked at every number is finite")
 
 
 def test_nothing_asked_says_nothing_of_the_model():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gradlearn import remedy
+from gradlearn.report import facts as measured
 from gradlearn.report import story
 from gradlearn.report.folder import read
 
@@ -37,6 +38,17 @@ def test_a_healthy_run(make: Make) -> None:
         assert piece in text
     for piece in ("overfit", "more time", "ended", "stopped", "\n", "  "):
         assert piece not in text
+
+
+def test_weights_that_were_kept_are_not_told_as_the_last() -> None:
+    facts = measured.gather({}, {"t": list(range(40)), "loss": [1.0] * 40}, [scored(10, 0.95), scored(20, 1.0), scored(40, 1.0)])
+    assert story.validation(facts).endswith("best at step 20, 100%, and the same at the last look.")
+    kept = [{"t": 39, "name": "keep", "before": 40.0, "after": 20.0}]
+    assert story.validation(facts, kept).endswith("best at step 20, 100%, and is 100% with the weights that were kept.")
+
+
+def scored(t: int, value: float) -> dict[str, Any]:
+    return {"t": t, "split": "valid", "name": "accuracy", "higher": True, "value": value, "all": {}}
 
 
 def test_still_improving_at_the_end(make: Make) -> None:

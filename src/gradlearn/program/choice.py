@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WORDS = ("auto", "on", "off")
 SHORT, LONG = 250, 1500  # steps below which nothing is tried; and with recurrent layers of the library
 CALL, LOOP = 4e-6, 2e-4  # seconds of an eager operation, and of what is around the operations of a step
-THOUSAND, QUICKER = 1000, 5  # steps; how many times quicker a program's steps are taken to be
+OFTEN, QUICKER = 1000, 5  # steps of a run for each time that checks may look less often; times that a program's steps are quicker
 INLINE, CALLED = 7e-7, 1e-5  # seconds of an operation in a program, and of one that it leaves to PyTorch
 PEAK = 7e10  # floating-point operations a second of products and convolutions
 NEAR, FAR = 5e10, 1.2e10  # bytes a second of all else, from caches and from memory
@@ -87,12 +87,12 @@ def again(d: Descent, plan: Plan) -> None:
 
 
 def space(d: Descent, plan: Plan) -> None:
-    """Checks that cost a share of a step look less often in a long run whose steps cost a fifth of what they did."""
-    often = min(max(d.controls.end // THOUSAND, 1), QUICKER)
+    """Checks that cost part of a step look less often in a long run whose steps are quick; an interval that was given stays."""
+    times = min(max(d.controls.end // OFTEN, 1), QUICKER)
     for check in d.checks:
         name = type(check).__module__.rpartition(".")[2]
         if getattr(check, "cost", 0.0) and f"{name}.every" not in plan:
-            check.every *= often
+            check.every *= times
 
 
 def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | None, str]:

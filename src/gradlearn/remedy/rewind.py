@@ -6,8 +6,8 @@
     to = dial before the trouble          where this was the first rewind: a fault that is over must not cost the run its rate
        = a 16th of the lowest rate with trouble    where it came again: then it is the rate
 
-A rate that leapt up from one step to the next without a remedy - a schedule that is wrong - is brought to where it was, for good;
-one that is down again by then is left as it is.
+A rate that leapt up from one step to the next without a remedy - a schedule that is wrong - is brought to where it was, for as long
+as it stays up; one that is down again by then is left as it is.
 
 Chowdhery et al. (PaLM, arXiv 2204.02311) rewound about 100 steps and skipped the batches behind the spike, by hand; asked for in
 Keras since 2017. t never goes back, so the bad batches stay behind and every row of the log stays unique. Squares of the update

@@ -105,7 +105,7 @@ def went(run: Run, facts: Facts) -> str:
     """Loss, rate, validation, skipped steps, speed."""
     if not facts.steps:
         return "No step is on record."
-    parts = [story.course(facts), rate(facts), story.validation(facts), story.overfitting(facts)]
+    parts = [story.course(facts), rate(facts), story.validation(facts, run.actions), story.overfitting(facts)]
     if facts.skipped:
         parts.append(f"{words.plural(facts.skipped, 'step was', 'steps were')} not applied.")
     if facts.seconds:

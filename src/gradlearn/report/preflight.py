@@ -17,16 +17,17 @@ def sentences(measured: Mapping[str, float], findings: Sequence[Mapping[str, Any
     """What is known from before the first step, question by question; [] where nothing was asked.
 
     Args:
-        measured: newest number of each "check.what" from before the first step.
+        measured: first number of each "check.what": of what is asked before the first step, and of the precision.
         findings: rows of the log, as dictionaries.
         steps: of the run as it was planned.
     """
-    early = [f for f in findings if f.get("t") == 0 and f.get("level") != "info"]
+    early = [f for f in findings if (f.get("t") == 0 or _kind(f) == "offset") and f.get("level") != "info"]
     parts = (
         ("Are the data whole?", data(measured, early)),
         ("Does it start at chance?", start(measured, early)),
         ("Does the gradient get through?", through(measured, early)),
         ("Is the gradient right?", backward(measured, early, steps)),
+        ("Are the numbers fine enough?", precision(measured, early)),
         ("Can it learn at all?", learned(measured, early, steps)),
         ("What will it take?", forecast(measured, steps)),
     )
@@ -42,6 +43,11 @@ def _said(early: Sequence[Mapping[str, Any]], *names: str, by: str = "") -> str:
     return ""
 
 
+def _kind(finding: Mapping[str, Any]) -> str:
+    evidence = finding.get("evidence")
+    return str(evidence.get("kind", "")) if isinstance(evidence, Mapping) else ""
+
+
 def data(m: Mapping[str, float], early: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """Finite, no example in both parts, columns and targets in order."""
     if found := _said(early, "data fault"):
@@ -50,10 +56,14 @@ def data(m: Mapping[str, float], early: Sequence[Mapping[str, Any]]) -> tuple[st
     if not looked or not n:
         return "not asked", "The examples were not looked at: only data in memory are, others would have to be read for it."
     which = (
-        f"all {words.plural(int(n), 'example')}" if looked >= n else f"{words.count(int(looked))} of {words.count(int(n))} examples"
+        f"all {words.plural(n, 'example')}" if looked >= n else f"the {words.count(looked)} of {words.count(n)} examples looked at"
     )
-    other = ", and none of them is among those for validation" if "rows.leaked" in m else ""
-    return "well", f"Of {which} every number is finite{other}."
+    held, leaked = m.get("rows.held", 0.0), m.get("rows.leaked", 0.0)
+    other = ""
+    if held:
+        some = f"{words.count(leaked)} of" if leaked else "none of"
+        other = f", and {some} {words.count(held)} for validation {'are' if leaked > 1 else 'is'} among them"
+    return "well", f"In {which} every number is finite{other}."
 
 
 def start(m: Mapping[str, float], early: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
@@ -91,6 +101,16 @@ def backward(m: Mapping[str, float], early: Sequence[Mapping[str, Any]], steps: 
     if m.get("start.asked", 0.0) < 2.0:
         return ("not asked", short("Whether the gradient is right", steps)) if m.get("start.asked") else ("not asked", "")
     return "well", "Along its gradient the loss changes as the gradient says, as far as this type of numbers can tell."
+
+
+def precision(m: Mapping[str, float], early: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """How much of a column rounding takes: known with the first look of the check, a few steps into the run."""
+    for f in early:
+        if f.get("name") == "precision fault" and _kind(f) == "offset":
+            return "trouble", words.sentence(str(f.get("what", "")))
+    if "precision.offset" not in m:
+        return "not asked", ""
+    return "well", f"Rounding is {words.number(m['precision.offset'], 2)} of the spread of the column that lies farthest from zero."
 
 
 def learned(m: Mapping[str, float], early: Sequence[Mapping[str, Any]], steps: int) -> tuple[str, str]:

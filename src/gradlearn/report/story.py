@@ -36,7 +36,7 @@ def paragraph(
     parts = [
         opening(settings, facts),
         course(facts, short=True),
-        validation(facts),
+        validation(facts, acts),
         overfitting(facts) if facts.best != facts.final or facts.train is not None else "",
         trouble(rows, acts, most=1) if facts.steps else "",
         verdict(facts, settings),
@@ -96,8 +96,8 @@ def course(facts: Facts, short: bool = False) -> str:
     return f"The training loss {verb} from {_loss(first.mean)} to {_loss(last.mean)}{how}."
 
 
-def validation(facts: Facts) -> str:
-    """The best validation score and when, and where it ended if that is worse."""
+def validation(facts: Facts, actions: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The best validation score and when, and where it ended if that is worse; the last score is of the weights that were kept."""
     if not facts.steps:
         return ""
     if facts.best is None or facts.final is None:
@@ -110,6 +110,8 @@ def validation(facts: Facts) -> str:
         return f"{name} was {final} at step {words.count(facts.final[0])}, the only time it was taken."
     if facts.best[0] == facts.final[0]:
         return f"{name} was best at the last look: {best} at step {words.count(facts.best[0])}."
+    if any(a.get("name") == "keep" for a in actions):
+        return f"{name} was best at step {words.count(facts.best[0])}, {best}, and is {final} with the weights that were kept."
     if best == final:
         return f"{name} was best at step {words.count(facts.best[0])}, {best}, and the same at the last look."
     return f"{name} was best at step {words.count(facts.best[0])}, {best}, and {final} at the last look."
