@@ -192,3 +192,24 @@ def test_fit_takes_names_to_leave_out():
     assert "divergence" not in made.settings["choice"]["watch"]["value"]
     with pytest.raises(InputTrouble, match="no check or remedy"):
         fit(torch.nn.Linear(3, 2), (x, y), steps=3, without="dvergence")
+
+
+class Broken:
+    """Measures, and cannot judge."""
+
+    every, cost = 5, 0.0
+
+    def measure(self, step: Any, theta: Any, objective: Any) -> None:
+        return None
+
+    def judge(self, history: History) -> Finding | None:
+        return Finding(int(1 / (len(history.loss) - len(history.loss))), "plateau", "warn", "", "", "")
+
+
+def test_a_check_that_raises_where_it_judges_is_left_out_and_the_run_goes_on():
+    d = descent(Line(), 30)
+    d.checks = [*d.checks, Broken()]
+    with pytest.warns(RuntimeWarning, match="'test_care' cannot look at this model and is left out: division by zero"):
+        steps = list(train(d))
+    assert len(steps) == 30
+    assert not any(isinstance(check, Broken) for check in d.checks)

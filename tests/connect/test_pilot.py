@@ -412,12 +412,17 @@ def test_the_factor_holds_in_the_step_and_nowhere_else(tensor: bool):
     assert optimizer.param_groups[0]["lr"] is lr
 
 
-def test_the_clip_dial_bounds_the_gradient_in_place():
+def plain_weight() -> tuple[nn.Parameter, torch.optim.SGD, Pilot]:
+    """Two numbers from zero on, moved by their gradient, and a Pilot."""
     w = nn.Parameter(torch.zeros(2))
     model = nn.Module()
     model.w = w
     optimizer = torch.optim.SGD([w], lr=1.0)
-    watch = Pilot(model, optimizer)
+    return w, optimizer, Pilot(model, optimizer)
+
+
+def test_the_clip_dial_bounds_the_gradient_in_place():
+    w, optimizer, watch = plain_weight()
     watch.steering.controls.clip = 1.0
     w.grad = torch.tensor([3.0, 4.0])
     optimizer.step()
@@ -426,19 +431,12 @@ def test_the_clip_dial_bounds_the_gradient_in_place():
 
 
 def test_a_gradient_beyond_all_that_the_run_has_shown_is_left_out_as_in_our_loop():
-    w = nn.Parameter(torch.zeros(2))
-    model = nn.Module()
-    model.w = w
-    optimizer = torch.optim.SGD([w], lr=1.0)
-    watch = Pilot(model, optimizer)
-    watch.steering.controls.bound = 1.0
-    w.grad = torch.tensor([3.0, 4.0])
-    optimizer.step()
-    assert torch.allclose(w, torch.tensor([-0.6, -0.8])), "five times the bound: cut to it"
-    watch.steering.controls.bound = 1.0  # a remedy has renewed it
-    w.grad = torch.tensor([30.0, 40.0])
-    optimizer.step()
-    assert torch.allclose(w, torch.tensor([-0.6, -0.8])), "fifty times: left out"
+    w, optimizer, watch = plain_weight()
+    for grad, said in (([3.0, 4.0], "five times the bound: cut to it"), ([30.0, 40.0], "fifty times: left out")):
+        watch.steering.controls.bound = 1.0  # a remedy renews it at every snapshot
+        w.grad = torch.tensor(grad)
+        optimizer.step()
+        assert torch.allclose(w, torch.tensor([-0.6, -0.8])), said
     assert watch.history.norm == [5.0, 50.0]
 
 

@@ -122,3 +122,11 @@ def test_a_burst_in_the_first_steps_counts_and_a_first_loss_that_is_high_does_no
             if (t + 1) % 20 == 0 and (f := check.judge(history)):
                 found.append(f)
         assert bool(found) is said
+
+
+def test_a_step_that_was_not_finite_and_was_blocked_is_no_burst():
+    losses = [2.3 * 0.998**t for t in range(120)]  # learns slowly: a fifth is gained at the end
+    losses[20] = math.nan
+    assert said(losses) == []
+    losses[20] = 400.0
+    assert [f.evidence["kind"] for f in said(losses)] == ["lost"], "a burst that was not blocked counts"
