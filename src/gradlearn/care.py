@@ -26,16 +26,14 @@ def look(d: Descent, step: Step, record: Recorder | None = None, settle: Callabl
 
     `settle` is called before the first act: it takes back steps that were taken ahead.
     """
-    acted = False
-    for check in d.checks:
-        if when_of(check) != "during" or (step.t + 1) % check.every:
-            continue
+    acted, now = False, step.t + 1
+    for check in [check for check in d.looking("during") if not now % check.every]:
         if step.applied and getattr(check, "of", "") == "blocked":
             continue
         finding = ask(d, check, step, record)
         if finding is not None:
             acted = answer(d, finding, record, None if acted else settle) or acted
-    if d.history.actions and (step.t + 1) % OFTEN == 0:
+    if d.history.actions and now % OFTEN == 0:
         acted = _go_on(d, record, None if acted else settle) or acted
     return acted
 
@@ -57,10 +55,9 @@ def look_around(d: Descent, when: str, record: Recorder | None = None) -> bool:
     """Before the first step, after scores, after the last: let the checks of that time look, and remedies act. Whether one did."""
     acted = False
     blank = Step(0, math.nan, math.nan, 0.0, d.batches.size, 0.0, True, 0.0)
-    for check in d.checks:
-        if when_of(check) == when:
-            finding = ask(d, check, d.history.last or blank, record)
-            acted = (finding is not None and answer(d, finding, record)) or acted
+    for check in d.looking(when):
+        finding = ask(d, check, d.history.last or blank, record)
+        acted = (finding is not None and answer(d, finding, record)) or acted
     if when == "scored":
         followers: list[Any] = [remedy for remedy in d.remedies if hasattr(remedy, "follow")]
         for remedy in followers:
@@ -69,11 +66,6 @@ def look_around(d: Descent, when: str, record: Recorder | None = None) -> bool:
                 perform(d, action, record, remedy)
             acted = bool(actions) or acted
     return acted
-
-
-def when_of(check: Check) -> str:
-    """When a check looks: "before" the first step, "during" the run, where data were "scored", "after" the last step."""
-    return getattr(check, "when", "during")
 
 
 def ask(d: Descent, check: Check, step: Step, record: Recorder | None) -> Finding | None:

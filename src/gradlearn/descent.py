@@ -127,6 +127,7 @@ class Descent:
     replay: list[Action] = field(default_factory=list)  # decided by a clock in a process that is gone
     interrupted: bool = False  # set by who must end before the end: the loop saves and leaves
     program: Program | None = None  # the step, compiled; None: step by step in PyTorch
+    _timed: tuple[Sequence[Check] | None, dict[str, list[Check]]] = (None, {})  # the checks by when they look
 
     def __post_init__(self) -> None:
         """The objective obeys these dials, also where it is another descent's."""
@@ -135,6 +136,15 @@ class Descent:
             objective = objective.inner  # penalties
         if hasattr(objective, "controls"):
             objective.controls = self.controls
+
+    def looking(self, when: str) -> list[Check]:
+        """The checks that look "before" the first step, "during" the run, where data were "scored", "after" the last step."""
+        if self._timed[0] is not self.checks:  # asked for every step: they are sorted once
+            found: dict[str, list[Check]] = {}
+            for check in self.checks:
+                found.setdefault(getattr(check, "when", "during"), []).append(check)
+            self._timed = (self.checks, found)
+        return self._timed[1].get(when, [])
 
     def now(self) -> Now:
         """When we are."""

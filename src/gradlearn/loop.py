@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.batchnorm import renew as renew_statistics
-from gradlearn.care import look, look_around, perform, renew, when_of
+from gradlearn.care import look, look_around, perform, renew
 from gradlearn.descent import Best, Cadence, Descent, Recorder, Snapshot
 from gradlearn.errors import NumericsTrouble
 from gradlearn.optimizer import pack, unpack
@@ -121,7 +121,7 @@ def advance(d: Descent, ahead: bool) -> tuple[list[Step], Callable[[int], None] 
 def _room(d: Descent) -> int:
     """How many steps may be taken before something has to look at theta, or the time for a glance is over."""
     every = [d.cadence.snapshot, d.cadence.score if d.valid is not None else 0, d.cadence.save]
-    every += [check.every for check in d.checks if when_of(check) == "during" and getattr(check, "looks", True)]
+    every += [check.every for check in d.looking("during") if getattr(check, "looks", True)]
     room = min([n - d.t % n for n in every if n] + [d.controls.end - d.t])
     if d.replay:
         room = min(room, max(d.replay[0].t + 1 - d.t, 1))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,13 @@ def chosen(data: Data, most: int, purpose: str) -> Tensor:
     n = len(data)
     if n <= most:
         return torch.arange(n)
-    return torch.from_numpy(np.sort(chance.permutation(n, 0, purpose)[:most]))
+    return torch.from_numpy(_drawn(n, most, purpose).copy())
+
+
+@lru_cache(maxsize=32)
+def _drawn(n: int, most: int, purpose: str) -> np.ndarray:
+    """Asked for at every look; of many examples a permutation takes longer than the look."""
+    return np.sort(chance.permutation(n, 0, purpose)[:most])
 
 
 def taken(data: Data, index: Tensor) -> Batch:

@@ -154,11 +154,12 @@ def test_checks_that_cost_look_less_often_in_long_compiled_runs_and_as_often_as_
             raise Enough
 
         with pytest.raises(Enough):
-            fit(net(), steps=steps, show=show, watch=["finite", "units", "unstable"], **more)
+            fit(net(), steps=steps, show=show, watch=["finite", "flat", "units", "unstable"], **more)
         return found
 
     eager, short, long = every(3000, compile="off"), every(900, compile="on"), every(3000, compile="on")
-    assert short == eager
-    assert long == eager | {"Units": 3 * eager["Units"]}
+    assert eager["Units"] == 140 and eager["Flat"] == 50
+    assert short == eager | {"Flat": 60}  # 20, 40, ...: looks that end a call do it together
+    assert long == eager | {"Flat": 50, "Units": 450}  # 3 * 140, and with the others
     assert every(9000, compile="on")["Units"] == 5 * eager["Units"]
     assert every(3000, compile="on", units__every=7)["Units"] == 7

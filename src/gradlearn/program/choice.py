@@ -8,8 +8,10 @@ the same way every time. The decision is made before the first step, stands in r
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +29,7 @@ WORDS = ("auto", "on", "off")
 SHORT, LONG = 250, 1500  # steps below which nothing is tried; and with recurrent layers of the library
 CALL, LOOP = 4e-6, 2e-4  # seconds of an eager operation, and of what is around the operations of a step
 OFTEN, QUICKER = 1000, 5  # steps of a run for each time that checks may look less often; times that a program's steps are quicker
+TOGETHER = (20, 50)  # steps between two looks at theta, in a short run and in a long one
 INLINE, CALLED = 7e-7, 1e-5  # seconds of an operation in a program, and of one that it leaves to PyTorch
 PEAK = 7e10  # floating-point operations a second of products and convolutions
 NEAR, FAR = 5e10, 1.2e10  # bytes a second of all else, from caches and from memory
@@ -87,12 +90,18 @@ def again(d: Descent, plan: Plan) -> None:
 
 
 def space(d: Descent, plan: Plan) -> None:
-    """Checks that cost part of a step look less often in a long run whose steps are quick; an interval that was given stays."""
-    times = min(max(d.controls.end // OFTEN, 1), QUICKER)
-    for check in d.checks:
+    """Checks look at theta less often, and together, where steps are quick; an interval that was given stays.
+
+    A look costs as much as ever, and more steps by now; and it ends a call that takes many of them.
+    """
+    times, grid = min(max(d.controls.end // OFTEN, 1), QUICKER), TOGETHER[d.controls.end >= 2 * OFTEN]
+    for check in d.looking("during"):
         name = type(check).__module__.rpartition(".")[2]
-        if getattr(check, "cost", 0.0) and f"{name}.every" not in plan:
-            check.every *= times
+        if f"{name}.every" not in plan and getattr(check, "looks", True):
+            check.every = math.ceil(check.every * (times if check.cost else 1) / grid) * grid
+        if hasattr(check, "evaluations"):
+            check.evaluations *= QUICKER  # pyright: ignore[reportAttributeAccessIssue]
+    d.cadence = replace(d.cadence, snapshot=math.ceil(d.cadence.snapshot / grid) * grid)
 
 
 def _made(d: Descent, wish: str, steps: int, seconds: float) -> tuple[Program | None, str]:

@@ -50,7 +50,7 @@ class Flat:
         gain: share of the loss that a direction must gain to count.
         examples: of the sample that curvature is computed on.
         products: Hessian-vector products at most, at least 4.
-        budget: share of the run that a question may cost where much has been gained.
+        budget: share of the run that questions may cost where much has been gained.
     """
 
     of = "update"
@@ -75,17 +75,15 @@ class Flat:
                 raise InputTrouble(f"--flat.{name} {part}: must be in [0, 1)")
         self.every, self.least, self.share, self.gain = every, least, share, gain
         self.examples, self.products, self.budget = examples, products, budget
+        self.evaluations = 4.0 * products * examples  # of single examples that a question costs, counted by how long they take
         self._held = 0.0  # of the weights that decay takes off in a step
 
     def measure(self, step: Step, theta: Theta, objective: Objective, update: Any = None) -> Mapping[str, float] | None:
-        """{"same": hidden matrices whose rows are all equal, or next to zero}, if any; `judge` measures more where it has to."""
+        """Nothing yet: `judge` measures where it has to."""
         self._theta, self._objective = theta, objective
         groups = getattr(update, "param_groups", ())
         self._held = max((g.get("initial_lr", g["lr"]) * g.get("weight_decay", 0.0) for g in groups), default=0.0)
-        deep = sum(m.role in ("matrix", "head") for m in theta.members) > 1  # else there is no layer behind it
-        hidden = [m.view for m in theta.members if deep and m.role == "matrix" and m.param.ndim > 1 and m.param.shape[0] > 1]
-        same = sum(equal_rows(w) for w in hidden)
-        return {"same": float(same)} if same else None
+        return None
 
     def judge(self, history: History) -> Finding | None:
         """A finding where the question is asked, and has an answer."""
@@ -108,6 +106,10 @@ class Flat:
     def _symmetric(self, t: int, history: History) -> Finding | None:
         """A layer whose units have been copies of each other at two looks: training in earnest would have told them apart."""
         rows = history.measured.get("flat.same", [])
+        if (t < 2 * self.every or rows) and hasattr(self, "_theta") and not (rows and rows[-1][0] == t):
+            if same := alike(self._theta):
+                history.note(t, "flat", {"same": float(same)})
+            rows = history.measured.get("flat.same", [])
         if (
             len(rows) < 2
             or rows[-1][0] != t
@@ -166,9 +168,8 @@ class Flat:
         if (turned >= 0 and t < turned + self.least) or history.lr[-1] < 0.3 * max(history.lr[-WINDOW:]):
             return False
         start, now = median(losses[:5]), median(losses[-20:])
-        if start - now > self.share * abs(start) and ending(history) * self.budget < 4.0 * self.products * self.examples / _batch(
-            history
-        ):
+        cost = (len(asked) + 1) * self.evaluations / _batch(history)  # in steps, of all questions
+        if start - now > self.share * abs(start) and ending(history) * self.budget < cost:
             return False
         w = min(max(t // 5, 40), WINDOW)
         a, b = np.array(losses[-w : -w // 2]), np.array(losses[-(w // 2) :])
@@ -241,6 +242,13 @@ def ending(history: History) -> int:
 
 def _batch(history: History) -> int:
     return max(history.last.n if history.last is not None else 1, 1)
+
+
+def alike(theta: Theta) -> int:
+    """Hidden matrices whose rows are all equal, or next to zero."""
+    deep = sum(m.role in ("matrix", "head") for m in theta.members) > 1  # else there is no layer behind it
+    hidden = [m.view for m in theta.members if deep and m.role == "matrix" and m.param.ndim > 1 and m.param.shape[0] > 1]
+    return sum(equal_rows(w) for w in hidden)
 
 
 def equal_rows(weights: Tensor) -> bool:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
+import numpy as np
+
 from gradlearn.errors import InputTrouble
 from gradlearn.symbols import Finding, History, Objective, Step
 from gradlearn.theta import Theta
@@ -74,14 +76,20 @@ class Unstable:
         return self._outlier(history) or self._restless(history)
 
     def _extend(self, losses: list[float]) -> None:
-        for k in range(len(self._few), len(losses)):
-            few = [x if x - x == 0.0 else math.inf for x in losses[max(k - FEW + 1, 0) : k + 1]]
+        known = len(self._few)
+        for k in range(known, min(FEW - 1, len(losses))):
+            few = [x if x - x == 0.0 else math.inf for x in losses[: k + 1]]
             self._few.append(sorted(few)[len(few) // 2])
             self._mean.append(sum(few) / len(few))
-            if k > self._since and self._mean[-1] < math.inf:  # a step that is not finite has been blocked
-                self._burst = max(self._burst, self._mean[-1])
-            if k >= self._since + FEW:
-                self._peak = (max(self._peak[0], self._few[-1]), max(self._peak[1], self._mean[-1]))
+        if len(losses) > max(known, FEW - 1):
+            fresh = np.array(losses[max(known - FEW + 1, 0) :])
+            fresh[~np.isfinite(fresh)] = math.inf
+            rows = np.array([fresh[i : len(fresh) - FEW + 1 + i] for i in range(FEW)])  # (5, losses)
+            self._few += np.sort(rows, axis=0)[FEW // 2].tolist()
+            self._mean += rows.mean(axis=0).tolist()
+        low, high = max(known, self._since + 1), max(known, self._since + FEW)
+        self._burst = max([self._burst, *(m for m in self._mean[low:] if m < math.inf)])  # not finite: that step has been blocked
+        self._peak = (max([self._peak[0], *self._few[high:]]), max([self._peak[1], *self._mean[high:]]))
         for k in range(len(self._many) * 10 + MANY, len(losses) + 1, 10):
             self._many.append(median(losses[k - MANY : k]))
             self._best = min(self._best, self._many[-1]) if k - MANY >= self._since else self._best
@@ -99,11 +107,14 @@ class Unstable:
         since = self._since
         if n - since < SPEAKS_FROM or (said >= since and n < 4 * said):
             return None
-        start, noise = start_of(losses, history.last.n if history.last else 1), noise_of(losses)
-        now = median(losses[-MANY:])
+        start = start_of(losses, history.last.n if history.last else 1)
+        now, late = median(losses[-MANY:]), sorted(losses[-LONG:])
+        blind = min(start, history.measured.get("start.chance", [(0, start)])[-1][1] or start)  # the loss of a constant answer
+        if n % 100 and now < 0.5 * blind and late[LONG // 2] < start:
+            return None  # far down: the quick way out
+        noise = noise_of(losses)
         if not all(math.isfinite(x) for x in (start, noise, now)) or start <= 0.0:
             return None
-        blind = min(start, history.measured.get("start.chance", [(0, start)])[-1][1] or start)  # the loss of a constant answer
         burst = self._burst if self._burst > BURST * start else 0.0
         level = now > (0.75 if burst else 0.97) * blind and noise < 0.3 * start  # of a run that has not learned
         numbers = {"start": start, "now": now, "noise": noise}
@@ -116,7 +127,6 @@ class Unstable:
         if now > 0.97 * start and level and n >= since + 60 and (found := self._blunted(history.norm)):
             what = f"the loss is {now:.4g}, {start:.4g} at the start; the gradient rose to {found[1]:.3g} and is {found[2]:.3g} now"
             return self._say(n - 1, what, numbers | {"peak_norm": found[1], "norm": found[2], "kind": "thrown"})
-        late = sorted(losses[-LONG:])
         if late[LONG // 2] > 1.15 * start + 3.5 * noise and late[LONG // 4] > start:
             what = f"the training loss is {now:.4g}, above the {start:.4g} of the start, for {LONG} steps"
             return self._say(n - 1, what, numbers | {"kind": "above"})
@@ -147,6 +157,8 @@ class Unstable:
         The first count only where a run goes back and comes again several times.
         """
         first = max(self._since + MANY, n - RECENT)
+        if max(self._few[first:]) <= 0.5 * (start + self._best) and max(losses[first:]) <= start + 4.0 * noise:
+            return 0, 0, self._best, start  # the quick way out: half-way back is never below that
         known = (
             [self._many[i] for i in range(-(-self._since // 10), (first - MANY) // 10 + 1)] if first > self._since + MANY else []
         )
@@ -184,9 +196,9 @@ class Unstable:
         far = (10.0 if tiny else 1.0) * self.far  # single examples differ more than batches do
         for name, rows in (("gradient norm", history.norm), ("loss", history.loss)):
             for k in range(max(n - FEW - self.every, 1), n - FEW):
-                before = rows[max(k - BEFORE, 0) : k]
-                if not rows[k] > far * before[-1] > 0.0:  # the quick way out
+                if not rows[k] > far * rows[k - 1] > 0.0:  # the quick way out
                     continue
+                before = rows[max(k - BEFORE, 0) : k]
                 usual, most, after = median(before), max(before), max(rows[k + 1 : k + 1 + FEW])
                 if len(before) < 50 or usual <= 0.0 or not (rows[k] > far * usual and rows[k] > 5.0 * most and after < 3.0 * most):
                     continue
