@@ -70,25 +70,29 @@ def look_around(d: Descent, when: str, record: Recorder | None = None) -> bool:
 
 def ask(d: Descent, check: Check, step: Step, record: Recorder | None) -> Finding | None:
     """What one check has to say now; noted and logged. One that cannot look at this model is left out from now on, and named."""
-    name = type(check).__module__.rpartition(".")[2]
     try:
         if getattr(check, "of", "") == "update":
             values = check.measure(step, d.theta, d.objective, d.update)  # pyright: ignore[reportCallIssue]
         else:
             values = check.measure(step, d.theta, d.objective)
-        if isinstance(values, Mapping):
-            d.history.note(step.t, name, {k: v for k, v in values.items() if math.isfinite(v)})
+        if values.__class__ is not float and isinstance(values, Mapping):  # the second takes a while
+            d.history.note(step.t, name_of(check), {k: v for k, v in values.items() if math.isfinite(v)})
         finding = check.judge(d.history)
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError) as error:
         d.checks = [other for other in d.checks if other is not check]
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        warnings.warn(f"the check {name!r} cannot look at this model and is left out: {line}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"the check {name_of(check)!r} cannot look at this model and is left out: {line}", RuntimeWarning, stacklevel=2)
         return None
     if finding is not None:
         d.history.findings.append(finding)
         if record is not None:
             record.finding(finding)
     return finding
+
+
+def name_of(check: Check) -> str:
+    """What a check is called: its file."""
+    return type(check).__module__.rpartition(".")[2]
 
 
 def answer(d: Descent, finding: Finding, record: Recorder | None, settle: Callable[[], None] | None = None) -> bool:

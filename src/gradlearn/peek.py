@@ -84,8 +84,11 @@ def chosen(data: Data, most: int, purpose: str) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _drawn(n: int, most: int, purpose: str) -> np.ndarray:
-    """Asked for at every look; of many examples a permutation takes longer than the look."""
-    return np.sort(chance.permutation(n, 0, purpose)[:most])
+    """Asked for at every look; of many examples a permutation would take longer than the look."""
+    if n < 8 * most:
+        return np.sort(chance.permutation(n, 0, purpose)[:most])
+    draws = chance.integers(n, 0, purpose, np.arange(2 * most + 32))
+    return np.sort(draws[np.sort(np.unique(draws, return_index=True)[1])[:most]])
 
 
 def taken(data: Data, index: Tensor) -> Batch:

@@ -51,6 +51,8 @@ class Divergence:
             return None
         start = median_of(losses[:3])  # before the first updates can have done harm
         now = median_of(losses[-w:])
+        if now <= start and now <= 3.0 * abs(start):
+            return None  # the quick way out: where a run learns, nobody asks for its best
         for i in range(len(self._medians) * self.every, len(losses) - w + 1, self.every):
             self._medians.append(median_of(losses[i : i + w]))
             self._best = min(self._best, self._medians[-1])
@@ -81,7 +83,8 @@ class Divergence:
 
 def median_of(losses: list[float]) -> float:
     """Of the finite ones; infinity where there is none."""
-    finite = [x for x in losses if x - x == 0]
+    total = sum(losses)
+    finite = losses if total - total == 0.0 else [x for x in losses if x - x == 0.0]
     return median(finite) if finite else float("inf")
 
 

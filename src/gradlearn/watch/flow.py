@@ -60,12 +60,13 @@ class Flow:
         self._names = [m.name for m in layers]
         if len(layers) < 2:
             return None
-        gains = [_rms(m.view) * (m.param.numel() / m.param.shape[0]) ** 0.5 for m in layers]  # 1 keeps the size of what comes in
-        usable = step.applied and min(gains) > NOTHING
-        found = fall_of([(_rms(m.grad), _rms(m.view)) for m in layers]) if usable else {}
-        same = any(bool((m.view == m.view[:1]).all()) for m in layers[:-1])  # a symmetry, and another trouble
-        if step.t < self.every and not same and (values := silence(theta, objective, self.examples)) is not None:
-            found |= values
+        sizes = [_rms(m.view) for m in layers]
+        gain = min(s * (m.param.numel() / m.param.shape[0]) ** 0.5 for s, m in zip(sizes, layers, strict=True))
+        usable = step.applied and gain > NOTHING  # a gain of 1 keeps the size of what comes in
+        found = fall_of([(_rms(m.grad), s) for s, m in zip(sizes, layers, strict=True)]) if usable else {}
+        if step.t < self.every:
+            same = any(bool((m.view == m.view[:1]).all()) for m in layers[:-1])  # a symmetry, and another trouble
+            found |= (None if same else silence(theta, objective, self.examples)) or {}
         return found or None
 
     def judge(self, history: History) -> Finding | None:

@@ -73,31 +73,39 @@ class State:
         """A finding where a norm has left the bounds since the look before."""
         t = len(history.loss) - 1
         undone = max((a.t for a in history.actions if a.name in ("rewind", "restore")), default=-1)
+        known: dict[int, float] = {}  # the usual norm of the gradients before a look: of all names the same
         for name in (*WATCHED, RUNNING):
             rows = [row for row in history.measured.get(f"state.{name}", [])[-2:] if row[0] > undone]
             if len(rows) < 2 or rows[-1][0] != t:
                 continue
             (since, before), (_, now) = rows
-            bounds = self._bounds(history, since, t, before, name)
+            if since not in known:
+                known[since] = usual_norm(history, since)
+            bounds = self._bounds(history, since, t, before, name, known[since])
             if bounds is not None and not bounds[0] <= now <= bounds[1]:
                 return _finding(t, since, name, before, now, bounds)
         return None
 
-    def _bounds(self, history: History, since: int, t: int, before: float, name: str) -> tuple[float, float] | None:
+    def _bounds(self, history: History, since: int, t: int, before: float, name: str, usual: float) -> tuple[float, float] | None:
         """Within which the norm may be now; None where too little is known."""
         if name == RUNNING:
             return (0.0, self.times**2 * before) if before > 0.0 else None
-        usual = [g for g in history.norm[max(since - 100, 0) : since + 1] if g - g == 0.0]
         fresh = [g for g in history.norm[since + 1 : t + 1] if g - g == 0.0]
-        if len(usual) < 20 or not fresh or not before > 0.0 or not median(usual) > 0.0:
+        if not fresh or not before > 0.0 or not usual > 0.0:
             return None
-        grown = max(max(fresh) / median(usual), 1.0) ** (2 if name in SQUARES else 1)
+        grown = max(max(fresh) / usual, 1.0) ** (2 if name in SQUARES else 1)
         keep, mean = (history.measured.get(f"state.{own}", [(t, 0.0)])[-1][1] for own in ("keep", "mean"))
         p, beta = (2, keep) if name in SQUARES else (1, mean)
         f = 1.0 - beta if name.startswith("exp_avg") else 1.0
         most = 2.0 * (before + f * sum((beta or 1.0) ** k * g**p for k, g in enumerate(reversed(fresh))))
         least = SURELY * keep ** (t - since) * before if name in SQUARES else 0.0
         return least, max(self.times * grown * before, most)
+
+
+def usual_norm(history: History, since: int) -> float:
+    """The median norm of the 100 gradients up to step `since`; 0 where there are too few."""
+    norms = [g for g in history.norm[max(since - 100, 0) : since + 1] if g - g == 0.0]
+    return median(norms) if len(norms) >= 20 else 0.0
 
 
 def _finding(t: int, since: int, name: str, before: float, now: float, bounds: tuple[float, float]) -> Finding:

@@ -19,8 +19,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
-import numpy as np
-
 from gradlearn.errors import InputTrouble
 from gradlearn.symbols import Finding, History, Objective, Step
 from gradlearn.theta import Theta
@@ -70,29 +68,27 @@ class Unstable:
     def judge(self, history: History) -> Finding | None:
         """A finding for the steps up to the last one."""
         since = max((a.t + 1 for a in history.actions if a.name in ("rewind", "turn")), default=0)
-        self._extend(history.loss)
+        losses = history.loss
+        for k in range(len(self._many) * 10 + MANY, len(losses) + 1, 10):
+            self._many.append(median(losses[k - MANY : k]))
+            self._best = min(self._best, self._many[-1]) if k - MANY >= self._since else self._best
         if since != self._since:
             self._begin(since)
         return self._outlier(history) or self._restless(history)
 
     def _extend(self, losses: list[float]) -> None:
+        """Medians and means of five, up to now: of a run that learns nobody asks for them."""
         known = len(self._few)
-        for k in range(known, min(FEW - 1, len(losses))):
-            few = [x if x - x == 0.0 else math.inf for x in losses[: k + 1]]
+        for k in range(known, len(losses)):
+            few = losses[max(k - FEW + 1, 0) : k + 1]
+            total = sum(few)
+            if total - total != 0.0:
+                few, total = [x if x - x == 0.0 else math.inf for x in few], math.inf
             self._few.append(sorted(few)[len(few) // 2])
-            self._mean.append(sum(few) / len(few))
-        if len(losses) > max(known, FEW - 1):
-            fresh = np.array(losses[max(known - FEW + 1, 0) :])
-            fresh[~np.isfinite(fresh)] = math.inf
-            rows = np.array([fresh[i : len(fresh) - FEW + 1 + i] for i in range(FEW)])  # (5, losses)
-            self._few += np.sort(rows, axis=0)[FEW // 2].tolist()
-            self._mean += rows.mean(axis=0).tolist()
+            self._mean.append(total / len(few))
         low, high = max(known, self._since + 1), max(known, self._since + FEW)
         self._burst = max([self._burst, *(m for m in self._mean[low:] if m < math.inf)])  # not finite: that step has been blocked
         self._peak = (max([self._peak[0], *self._few[high:]]), max([self._peak[1], *self._mean[high:]]))
-        for k in range(len(self._many) * 10 + MANY, len(losses) + 1, 10):
-            self._many.append(median(losses[k - MANY : k]))
-            self._best = min(self._best, self._many[-1]) if k - MANY >= self._since else self._best
 
     def _begin(self, since: int) -> None:
         """Highest mean and least median count from here on: the weights were put back, or the rate was turned."""
@@ -115,6 +111,8 @@ class Unstable:
         noise = noise_of(losses)
         if not all(math.isfinite(x) for x in (start, noise, now)) or start <= 0.0:
             return None
+        if now > 0.75 * blind:
+            self._extend(losses)
         burst = self._burst if self._burst > BURST * start else 0.0
         level = now > (0.75 if burst else 0.97) * blind and noise < 0.3 * start  # of a run that has not learned
         numbers = {"start": start, "now": now, "noise": noise}
@@ -157,8 +155,9 @@ class Unstable:
         The first count only where a run goes back and comes again several times.
         """
         first = max(self._since + MANY, n - RECENT)
-        if max(self._few[first:]) <= 0.5 * (start + self._best) and max(losses[first:]) <= start + 4.0 * noise:
+        if all(x <= 0.5 * (start + self._best) for x in losses[first:]):
             return 0, 0, self._best, start  # the quick way out: half-way back is never below that
+        self._extend(losses)
         known = (
             [self._many[i] for i in range(-(-self._since // 10), (first - MANY) // 10 + 1)] if first > self._since + MANY else []
         )
