@@ -9,6 +9,7 @@ taken in one call; they are logged and watched one by one all the same, and take
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from gradlearn.descent import Best, Cadence, Descent, Recorder, Snapshot
 from gradlearn.errors import NumericsTrouble
 from gradlearn.optimizer import pack, unpack
 from gradlearn.regular import settle
+from gradlearn.step import limit, shrinking
 from gradlearn.step import step as take
 from gradlearn.symbols import Action, Check, Controls, Data, Score, Step
 
@@ -136,6 +138,8 @@ def _count(d: Descent, step: Step) -> None:
     d.t += 1
     d.seen += step.n
     d.history.add(step)
+    if 0.0 < limit(d.controls) < step.norm < math.inf:
+        d.history.shorten(step.t, step.norm * shrinking(d.controls, step.norm))
 
 
 def _conclude(d: Descent, record: Recorder | None) -> None:
@@ -272,6 +276,7 @@ def save(d: Descent, record: Recorder, snapshots: Sequence[Snapshot]) -> bool:
         "controls": {name: getattr(d.controls, name) for name in Controls.__slots__},
         "groups": groups,
         "measured": d.history.measured,
+        "cut": list(d.history.cut.items()),
         "ring": [{"t": s.t, "groups": s.groups} for s in snapshots],
     }
     if d.best is not None:
@@ -297,6 +302,7 @@ def restore(d: Descent, parts: Mapping[str, Mapping[str, Tensor]], state: Mappin
         if own:
             what.load(own)  # pyright: ignore[reportAttributeAccessIssue]
     d.history.measured = {k: [(int(t), float(v)) for t, v in rows] for k, rows in state.get("measured", {}).items()}
+    d.history.cut = {int(t): float(length) for t, length in state.get("cut", [])}
     d.t, d.seen, d.round, d.seconds = state["t"], state["seen"], state["round"], state["seconds"]
     for name, value in state["controls"].items():
         setattr(d.controls, name, value)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from gradlearn.theta import Theta
 
+RECENT = 1000  # steps of which is kept what a bound left of their gradients
+
 
 class Batch(NamedTuple):
     """B: n examples, and the key of every random draw made for them."""
@@ -178,6 +180,7 @@ class History:
         self.applied: list[bool] = []  # False where the update was blocked
         self.last: Step | None = None
         self.end = 0  # steps of the whole run, as things stand; 0: nobody knows
+        self.cut: dict[int, float] = {}  # t: how long a bound has left the gradient, of late; 0: it was left out
         self.waited = 0.0  # seconds that this process has waited for data
         self.scores: list[tuple[int, str, Score]] = []  # (t, split, score)
         self.findings: list[Finding] = []
@@ -196,6 +199,12 @@ class History:
         self.lr.append(step.lr)
         self.applied.append(step.applied)
         self.last = step
+
+    def shorten(self, t: int, length: float) -> None:
+        """The gradient of step t was cut to this length before the update had it."""
+        self.cut[t] = length
+        if len(self.cut) > 2 * RECENT:
+            self.cut = dict(list(self.cut.items())[-RECENT:])
 
     def standing(self, end: int, most: int) -> list[int]:
         """The last so many steps before step `end`, newest first, less those that were blocked or that a rewind has undone."""

@@ -15,10 +15,12 @@ from gradlearn.watch.state import State
 from toys import Line, descent
 
 
-def watched(update: str, steps: int = 260, spoil: Callable[[dict[str, Any]], None] | None = None, **more: Any) -> list[Finding]:
+def watched(
+    update: str, steps: int = 260, spoil: Callable[[dict[str, Any]], None] | None = None, at: int = 120, **more: Any
+) -> list[Finding]:
     d = descent(Line(), steps, update=update, checks=("finite", "state"), remedies=(), **more)
     for step in train(d):
-        if spoil is not None and step.t == 120:
+        if spoil is not None and step.t == at:
             for state in d.update.state.values():  # pyright: ignore[reportAttributeAccessIssue]
                 spoil(state)
     return [f for f in d.history.findings if f.name == "precision fault"]
@@ -38,6 +40,34 @@ def test_a_spoilt_memory_is_found_at_the_next_look(update: str, name: str, facto
     assert found.evidence["kind"] == "update state"
     assert found.evidence["name"] == name
     assert found.evidence["onset"] == 99, "after step 99 it was good; what is kept before step 100 may not be"
+
+
+@pytest.mark.parametrize(("update", "name"), [("adamw", "exp_avg_sq"), ("nadam", "exp_avg_sq"), ("rmsprop", "square_avg")])
+def test_squares_that_were_taken_away_are_missed_long_after(update: str, name: str):
+    """At a beta of 0.99 a fifth has come back after twenty steps: 0.8 of what was there is what they must have kept, and a bit."""
+    found = watched(update, spoil=times(name, 0.0), at=103)
+    assert [f.t for f in found] == [124]
+    assert found[0].evidence["kind"] == "update state" and found[0].evidence["onset"] == 99
+
+
+def test_squares_are_missed_where_larger_gradients_hide_it_and_not_where_gradients_were_cut():
+    def found(total: float, cut: float = 3.0) -> Finding | None:
+        history, made = History(), 0.0
+        for t in range(75):
+            history.add(Step(t, 1.0, 3.0 if t > 54 else 1.0, 0.1, 8, 0.0, True, 0.0))
+            if t > 54 and cut < 3.0:
+                history.shorten(t, cut)
+            if t in (24, 49):
+                made = 1.0 - 0.99 ** (t + 1)
+                history.note(t, "state", {"exp_avg_sq": made, "total": made, "keep": 0.99})
+        history.note(74, "state", {"exp_avg_sq": total, "total": total, "keep": 0.99})
+        return State().judge(history)
+
+    since, rest = (1.0 - 0.99**20) * 9.0, 0.99**20 * (1.0 - 0.99**55)
+    assert found(since + rest) is None
+    assert (missing := found(since)) is not None, "five times what was there before, and still less than there must be"
+    assert missing.evidence["name"] == "sum of squares" and not missing.evidence["slows"]
+    assert found(since, cut=2.6) is None, "shorter ones make less"
 
 
 @pytest.mark.parametrize("update", ["adamw", "sgd", "nadam", "rmsprop", "lion", "muon", "split", "soap", "schedule_free"])

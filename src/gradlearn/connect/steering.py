@@ -20,6 +20,7 @@ from gradlearn.connect.foreign import Foreign, Told
 from gradlearn.connect.memory import Memory, remember
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import attribute, find, names
+from gradlearn.step import limit, shrinking
 from gradlearn.symbols import Action, Controls, Finding, History, Step
 
 DIALS = ("rate", "clip", "bound", "stop")  # what can be turned from outside of a loop
@@ -117,6 +118,8 @@ class Steering:
         if self.t == 0:
             self._round(Step(0, math.nan, math.nan, 0.0, step.n, 0.0, True, 0.0), told, "before")
         self.history.add(step)
+        if 0.0 < limit(self.controls) < step.norm < math.inf:
+            self.history.shorten(step.t, step.norm * shrinking(self.controls, step.norm))
         self.t += 1
         self._round(step, told, "during")
         if self.history.actions and self.t % OFTEN == 0:

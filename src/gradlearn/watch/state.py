@@ -3,6 +3,8 @@
     S = norm over theta of one kind of state (momentum: p = 1, mean square: p = 2),    G = largest ||g|| of the window of k steps
     spoilt  <=>  S > times * S before * max(1, G / median ||g|| before)^p  and  S > 2 (S before + f sum of beta^age ||g||^p)
             or   S < 0.9 beta^k S before, squares: each of them keeps at least beta^k of what it was
+            or   V < 0.9 V made,   V: sum of the squares,  V made <- beta V made + (1 - beta) ||g||^2 from V at the look before,
+                 where V was V made, to 2 %, at the look before
 
 f = 1 - beta of a mean, 1 of a sum: by the triangle inequality no gradients of these norms make more.
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -32,6 +35,8 @@ SQUARES = ("exp_avg_sq", "square_avg")  # states of torch and of ours that hold 
 WATCHED = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg")
 RUNNING = "running statistics"
 SURELY = 0.9  # of what squares must have kept: all but rounding
+TINY = 1e-20  # sums of squares below it may have lost what is no normal number
+SAME, LESS = 0.02, 0.9  # how near the sum of squares was to what gradients make, and what is less
 
 
 class State:
@@ -53,12 +58,18 @@ class State:
         self.every, self.times = every, times
 
     def measure(self, step: Step, theta: Theta, objective: Objective, update: Any = None) -> Mapping[str, float] | None:
-        """{"exp_avg": its norm over all of theta, ..., "keep", "mean": betas of squares and mean}; None of an unknown update."""
+        """{"exp_avg": its norm over all of theta, ..., "keep", "mean": betas of squares and mean, "total": sum of the squares}.
+
+        None of an unknown update.
+        """
         squares: dict[str, float] = {}
+        total = 0.0
         for own in getattr(update, "state", {}).values():
             for name in WATCHED:
                 if isinstance(tensor := own.get(name), Tensor):
                     squares[name] = squares.get(name, 0.0) + torch.linalg.vector_norm(tensor).item() ** 2
+                    if name in SQUARES:
+                        total += tensor.sum().item() if tensor.element_size() >= 4 else math.nan  # less is lost in rounding
         for buffer in theta.buffers() if update is not None else ():
             if buffer.is_floating_point() and bool(torch.isfinite(buffer).all()):
                 squares[RUNNING] = squares.get(RUNNING, 0.0) + torch.linalg.vector_norm(buffer).item() ** 2
@@ -67,6 +78,8 @@ class State:
         keep = [g["betas"][1] if "betas" in g else g.get("alpha", 0.0) for g in groups]
         mean = [g["betas"][0] if "betas" in g else g.get("momentum", 0.0) for g in groups]
         kept = {"keep": float(min(keep, default=0.0)), "mean": float(min(mean, default=0.0))}
+        if total > TINY and min(keep) == max(keep):
+            kept["total"] = total
         return found | kept if found else None
 
     def judge(self, history: History) -> Finding | None:
@@ -84,7 +97,21 @@ class State:
             bounds = self._bounds(history, since, t, before, name, known[since])
             if bounds is not None and not bounds[0] <= now <= bounds[1]:
                 return _finding(t, since, name, before, now, bounds)
-        return None
+        return self._missing(history, t, undone)
+
+    def _missing(self, history: History, t: int, undone: int) -> Finding | None:
+        """A finding where the squares add up to less than the gradients since the look before have made of them."""
+        rows = [row for row in history.measured.get("state.total", [])[-3:] if row[0] > undone]
+        rows = [(-1, 0.0), *rows] if len(rows) == 2 and undone < 0 else rows
+        if len(rows) < 3 or rows[-1][0] != t:
+            return None
+        keep = history.measured["state.keep"][-1][1]
+        earlier, made = (_made(history, a, b, before, keep) for (a, before), (b, _) in pairwise(rows))
+        if abs(rows[1][1] - earlier) > SAME * earlier:
+            return None
+        if not rows[2][1] < LESS * made < math.inf:
+            return None
+        return _finding(t, rows[1][0], "sum of squares", rows[1][1], rows[2][1], (made, made))
 
     def _bounds(self, history: History, since: int, t: int, before: float, name: str, usual: float) -> tuple[float, float] | None:
         """Within which the norm may be now; None where too little is known."""
@@ -106,6 +133,14 @@ def usual_norm(history: History, since: int) -> float:
     """The median norm of the 100 gradients up to step `since`; 0 where there are too few."""
     norms = [g for g in history.norm[max(since - 100, 0) : since + 1] if g - g == 0.0]
     return median(norms) if len(norms) >= 20 else 0.0
+
+
+def _made(history: History, since: int, t: int, total: float, keep: float) -> float:
+    """What steps after `since`, up to t, make of a sum of squares."""
+    for k in range(since + 1, t + 1):
+        if history.applied[k]:
+            total = keep * total + (1.0 - keep) * history.cut.get(k, history.norm[k]) ** 2
+    return total
 
 
 def _finding(t: int, since: int, name: str, before: float, now: float, bounds: tuple[float, float]) -> Finding:
