@@ -37,6 +37,8 @@ PEERS: dict[str, list[float]] = {
     "muon": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
     "soap": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
 }
+BY_HEART = "softmax"  # 784 inputs, 5,000 examples: what brings this loss down most is worst on other examples
+PEERS_CLAIM = "`fit` with nothing set ends where the best of six updates ends, each tuned on every workload: columns are ratios."
 VARIED = ("digits", "friedman", "fashion")
 
 
@@ -182,14 +184,19 @@ def main() -> int:
         worst = max(rows, key=lambda row: row["ratio"])
         bars = [measure.bar(f"the worst, {worst['workload']}", worst["ratio"], 1.15)]
     elif arguments.peers:
-        bars = [measure.bar("ours by the best of all, geometric mean", mean_of(rows), 1.02)]
+        bars = [measure.bar("ours by the best of six tuned updates, geometric mean", mean_of(rows), 1.02)]
+        others = [row for row in rows if row["workload"] != BY_HEART]
+        bars.append(
+            measure.bar(f"the same without {BY_HEART}, whose score is the loss of its training data", mean_of(others), 1.02)
+        )
     else:
         bars = judge(rows)
     measure.table([{k: v for k, v in row.items() if k not in ("kind",)} for row in rows], f"settings: {settings or 'none'}")
     measure.table(bars, measure.first_line(__doc__))
     name = "no_tuning" + ("_variants" if arguments.variants else "_peers" if arguments.peers else "")
     if not settings:
-        payload = {"claim": measure.first_line(__doc__), "bars": bars, "rows": rows}
+        claim = PEERS_CLAIM if arguments.peers else measure.first_line(__doc__)
+        payload = {"claim": claim, "bars": bars, "rows": rows}
         measure.write(name, payload, arguments.quick or bool(arguments.only))
     return 0
 

@@ -81,7 +81,9 @@ def ask(d: Descent, check: Check, step: Step, record: Recorder | None) -> Findin
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError) as error:
         d.checks = [other for other in d.checks if other is not check]
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        warnings.warn(f"the check {name_of(check)!r} cannot look at this model and is left out: {line}", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"the check {name_of(check)!r} cannot look at this model and is left out: {line}", RuntimeWarning, stacklevel=2
+        )
         return None
     if finding is not None:
         d.history.findings.append(finding)

@@ -37,6 +37,8 @@ from gradlearn.symbols import (
 )
 from gradlearn.theta import Theta
 
+LARGE = 1 << 22  # parameters of which three snapshots are kept, of smaller models five
+
 if TYPE_CHECKING:
     from gradlearn.program.compiled import Program
 
@@ -94,6 +96,11 @@ class Cadence:
     save: int = 0  # steps between two checkpoints; 0 = by time
     save_seconds: float = 60.0
     ring: int = 3
+
+
+def ring_of(parameters: int) -> int:
+    """Snapshots that are kept of a model of so many parameters."""
+    return 5 if parameters < LARGE else 3
 
 
 @dataclass(slots=True)

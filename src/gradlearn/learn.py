@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradlearn.adapt import to_data
+from gradlearn.adapt import leaves, to_data
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.layout import members_of
 from gradlearn.loop import Descent, keep_shown
@@ -346,7 +346,7 @@ def planned(task: Supervised, plan: Plan, begun: float, runs: int = 1) -> tuple[
         plan.choose("steps", max(int(0.98 * left / pace), 1), f"{pace * 1e3:.3g} ms a step, {left:.1f} s left", "measured")
     else:
         choose_length(plan, n, usual_epochs(plan, n))
-    choose_descent(plan, n)
+    choose_descent(plan, n, targets_of(task.data("train")) / max(sum(p.numel() for p in model.parameters()), 1))
     looks = plan.choose("looks", 20, "scores on the way")
     if valid is not None and looks:
         plan.choose("score_every", max(plan["steps"] // (looks + 1), 1), "follows from the looks")
@@ -357,6 +357,13 @@ def planned(task: Supervised, plan: Plan, begun: float, runs: int = 1) -> tuple[
         return d, None
     deadline = begun + seconds_of(plan["time"]) - reserve
     return d, Clock(deadline, max(deadline - clock_time.monotonic(), 0.1))
+
+
+def targets_of(data: Any) -> float:
+    """How many classes the examples ask for in all: a row of words asks for each of them. An answer in numbers counts once."""
+    y = getattr(data, "y", None)
+    classes = [t for t in leaves(y) if not t.is_floating_point()] if y is not None else []
+    return float(max(sum(t.numel() for t in classes), len(data)))
 
 
 def _resumed(task: Supervised, user: dict[str, Any], folder: Path, stack: ExitStack) -> tuple[Descent, Plan, Record]:

@@ -23,6 +23,7 @@ FAR = 1000  # steps in which Muon at the usual rate goes as far as weights have 
 ITERATIONS = 3  # of Muon
 FEW = 1000  # training examples below which Muon's steps are shorter: noisy tables are learned by heart by then
 FORGET = {"muon": 0.5, "adamw": 0.3}  # weight decay of runs of FAR steps or fewer: what was learned is forgotten about twice over
+ENOUGH, LEAST = 0.35, 0.1  # targets to a parameter that nobody can learn by heart any more; share of the decay that stays anyway
 PIECE = 1024  # examples of a full batch that are in memory at once
 PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
 
@@ -237,8 +238,8 @@ def _note_usual(plan: Plan, examples: float) -> None:
         plan.choose("warm.usual", other["lr"] / plan["lr"], f"the plan's own rate would be {other['lr']:g}")
 
 
-def choose_descent(plan: Plan, examples: float = math.inf) -> None:
-    """Update, rate and average for a run whose length is known, on so many examples."""
+def choose_descent(plan: Plan, examples: float = math.inf, targets: float = 0.0) -> None:
+    """Update, rate and average for a run whose length is known, on so many examples; `targets` to a parameter, 0: not known."""
     steps = plan["steps"]
     update = plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
     if attribute("update", update, "adaptive"):
@@ -248,7 +249,7 @@ def choose_descent(plan: Plan, examples: float = math.inf) -> None:
     else:
         plan.choose("lr", default("update", update, "lr"), f"the usual rate of {update}")
     if update in ("split", "adamw"):
-        choose_parts(plan, steps, examples)
+        choose_parts(plan, steps, examples, targets)
     if not (is_number(plan["lr"]) and plan["lr"] > 0):
         raise InputTrouble(f"--lr {plan['lr']}: must be a finite number above 0")
     if plan.choices["lr"].by == "user":
@@ -276,7 +277,7 @@ def choose_descent(plan: Plan, examples: float = math.inf) -> None:
     choose_care(plan)
 
 
-def choose_parts(plan: Plan, steps: int, examples: float) -> None:
+def choose_parts(plan: Plan, steps: int, examples: float, targets: float = 0.0) -> None:
     """Rates and decay of AdamW, and of Muon beside it, for a run of so many steps; what the user named keeps its usual options."""
     if plan.choices["lr"].by == "user":
         return
@@ -292,12 +293,23 @@ def choose_parts(plan: Plan, steps: int, examples: float) -> None:
         plan.choose("muon.coefficients", "polar_express", "as the steps")
     if plan.choices["update"].by == "user":
         return
-    fewer = min(math.sqrt(FAR / steps), 1.0)
+    fewer, heart = min(math.sqrt(FAR / steps), 1.0), by_heart(plan, examples, targets)
     for name in sorted(parts & FORGET.keys()):
         why = "decay x rate x steps stays what it is: what was learned is forgotten about twice over"
+        if heart < 1.0:
+            why = f"{heart:.2g} of the usual: seen so seldom, or with {targets:.2g} targets to a weight, little is learned by heart"
         few = max(FEW / examples, 1.0)  # few examples are soon learned by heart
         decay = min(FORGET[name] * (few if name == "adamw" else math.sqrt(few)), 1.0)
-        plan.choose(f"{name}.weight_decay", round(decay * fewer, 4), why)
+        plan.choose(f"{name}.weight_decay", round(decay * fewer * heart, 4), why)
+
+
+def by_heart(plan: Plan, examples: float, targets: float) -> float:
+    """How far a run can learn its examples by heart, in [0.1, 1]: they are seen twice and more, and are few for its weights."""
+    repeats = (
+        plan["steps"] * batch_size(plan, int(examples)) / examples - 1.0 if "batch" in plan and math.isfinite(examples) else 1.0
+    )
+    few = min(ENOUGH / targets, 1.0) if targets > 0.0 else 1.0
+    return max(min(max(repeats, 0.0), 1.0) * few, LEAST)
 
 
 def choose_care(plan: Plan) -> None:

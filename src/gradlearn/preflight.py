@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from gradlearn import chance
+from gradlearn.descent import ring_of
 from gradlearn.symbols import Batch, Objective
 from gradlearn.theta import Theta
 
-KEPT = 17  # times theta: weights, gradient, two moments, average; three snapshots of all but the gradient
+KEPT = 5  # times theta: weights, gradient, two moments, average; and each snapshot all but the gradient
 TRIES = (1e-2, 1e-3, 1e-1)  # rates of Adam at which a few examples are learned
 
 
@@ -89,7 +90,11 @@ def costs(objective: Objective, theta: Theta, batch: Batch, n: int) -> dict[str,
     gradients(objective, theta, batch)
     seconds, share = time.perf_counter() - begin, max(n / max(batch.n, 1), 1.0)
     weights = sum(b.flat.nbytes for b in theta.blocks)
-    return {"seconds": seconds * share, "bytes": float(KEPT * weights + sum(saved.values()) * share), "free": free(theta)}
+    return {
+        "seconds": seconds * share,
+        "bytes": float((KEPT + (KEPT - 1) * ring_of(len(theta))) * weights + sum(saved.values()) * share),
+        "free": free(theta),
+    }
 
 
 def free(theta: Theta) -> float:

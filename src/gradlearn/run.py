@@ -23,6 +23,7 @@ from torch import nn
 
 from gradlearn import __version__, chance
 from gradlearn.adapt import InPieces, Subset, about, placed
+from gradlearn.descent import ring_of
 from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.find import default, describe, find, wrapped
 from gradlearn.loop import Cadence, Descent, Flushed, Recorder, advance, evaluating, train
@@ -159,7 +160,8 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
         seed=seed,
         cadence=Cadence(
             score=plan.get("score_every", 0),
-            snapshot=max(plan.get("steps", 0) // 100, min(50, max(plan.get("steps", 0) // 20, 20))),
+            snapshot=max(plan.get("steps", 0) // 100, min(50, max(plan.get("steps", 0) // 30, 10))),
+            ring=ring_of(len(theta)),
             save=plan.get("save_every", 0),
         ),
     )

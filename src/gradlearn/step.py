@@ -28,13 +28,16 @@ def step(
 ) -> Step:
     """Take one step and say what it was.
 
-    A loss or gradient that is not finite blocks the update: theta, the update's state and the average stay as they are.
+    A loss or gradient that is not finite blocks the update: theta, the update's state and the average stay as they are. So does a
+    loss above the dial `most`, which the first step that is taken puts back.
     `examples` is the size of the data, for the epoch count; `start` the time (perf_counter) at which work on this step began.
     """
     start = start or time.perf_counter()
     estimate = gradient(objective, theta, batch)  # leaves g in .grad
     lr = set_rates(update, factor(rate, now, controls))
-    if estimate.finite:
+    taken = estimate.finite and not 0.0 < controls.most < estimate.loss
+    if taken:
+        controls.most = 0.0
         if (by := shrinking(controls, estimate.norm)) != 1.0:
             theta.scale_grad(by)
         update.observe(estimate)
@@ -50,7 +53,7 @@ def step(
         lr,
         batch.n,
         (now.seen + batch.n) / examples,
-        estimate.finite,
+        taken,
         time.perf_counter() - start,
         batch.index if estimate.suspects is None else estimate.suspects,
     )

@@ -105,7 +105,7 @@ class Step(NamedTuple):
     lr: float  # eta of the first group of parameters
     n: int
     epoch: float  # passes over the training data when the step is over
-    applied: bool  # False: loss or gradient was not finite, theta is as it was
+    applied: bool  # False: loss or gradient was not finite, or the loss above `Controls.most`; theta is as it was
     seconds: float  # wall time of this step; the one field that differs between two equal runs
     index: Tensor | None = None  # pyright: ignore[reportIncompatibleMethodOverride] # (n,) which examples, of a blocked step the suspects; not logged
 
@@ -137,7 +137,7 @@ class Action:
     """What is done about a finding. A row of actions.jsonl; replayed on resume where a clock decided it."""
 
     t: int
-    name: str  # skip, clip, rewind, restore, turn, recover, revert, warm, restart, settle, escape, finish, keep, stop
+    name: str  # skip, clip, rewind, guard, spare, restore, turn, recover, revert, warm, restart, settle, escape, finish, keep, stop
     why: str
     dial: str = ""  # which of the `Controls`, if any
     before: float | None = None
@@ -152,6 +152,7 @@ class Controls:
     rate: float = 1.0  # factor on every learning rate
     clip: float = 0.0  # bound on ||g||_2; 0 = none
     bound: float = 0.0  # another, which a remedy renews at every snapshot from the norms of the run so far; 0 = none
+    most: float = 0.0  # until the next step that is taken: batches whose loss is above it are left out; 0 = none
     batch: int = 0  # examples in a batch; 0 = what the plan chose
     end: int = 0  # T: the step at which the run is over
     finish: int = -1  # from this step on the rate falls from `level` in a straight line to zero at `end`; -1 = never asked
@@ -205,6 +206,14 @@ class History:
         self.cut[t] = length
         if len(self.cut) > 2 * RECENT:
             self.cut = dict(list(self.cut.items())[-RECENT:])
+
+    def spared(self, last: int) -> int:
+        """How many of the last so many steps were left out though all was finite: see `Controls.most`."""
+        first = max(len(self.loss) - last, 0)
+        if all(self.applied[first:]):
+            return 0
+        rows = zip(self.applied[first:], self.loss[first:], self.norm[first:], strict=True)
+        return sum(not applied and (x + g) - (x + g) == 0.0 for applied, x, g in rows)
 
     def standing(self, end: int, most: int) -> list[int]:
         """The last so many steps before step `end`, newest first, less those that were blocked or that a rewind has undone."""

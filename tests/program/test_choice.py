@@ -158,7 +158,8 @@ def test_checks_that_cost_look_less_often_in_long_compiled_runs_and_as_often_as_
         return found
 
     eager, short, long = every(3000, compile="off"), every(900, compile="on"), every(3000, compile="on")
-    assert eager["Units"] == 140 and eager["Flat"] == 50
+    assert eager["Units"] == 140
+    assert eager["Flat"] == 50
     assert short == eager | {"Flat": 60}  # 20, 40, ...: looks that end a call do it together
     assert long == eager | {"Flat": 50, "Units": 450}  # 3 * 140, and with the others
     assert every(9000, compile="on")["Units"] == 5 * eager["Units"]

@@ -47,7 +47,8 @@ def test_squares_that_were_taken_away_are_missed_long_after(update: str, name: s
     """At a beta of 0.99 a fifth has come back after twenty steps: 0.8 of what was there is what they must have kept, and a bit."""
     found = watched(update, spoil=times(name, 0.0), at=103)
     assert [f.t for f in found] == [124]
-    assert found[0].evidence["kind"] == "update state" and found[0].evidence["onset"] == 99
+    assert found[0].evidence["kind"] == "update state"
+    assert found[0].evidence["onset"] == 99
 
 
 def test_squares_are_missed_where_larger_gradients_hide_it_and_not_where_gradients_were_cut():
@@ -66,7 +67,8 @@ def test_squares_are_missed_where_larger_gradients_hide_it_and_not_where_gradien
     since, rest = (1.0 - 0.99**20) * 9.0, 0.99**20 * (1.0 - 0.99**55)
     assert found(since + rest) is None
     assert (missing := found(since)) is not None, "five times what was there before, and still less than there must be"
-    assert missing.evidence["name"] == "sum of squares" and not missing.evidence["slows"]
+    assert missing.evidence["name"] == "sum of squares"
+    assert not missing.evidence["slows"]
     assert found(since, cut=2.6) is None, "shorter ones make less"
 
 

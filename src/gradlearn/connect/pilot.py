@@ -213,9 +213,10 @@ class Pilot:
             return
         if self._examples:
             now.index, self._examples = torch.tensor(self._examples), []
-        if not finite or self.stopped:
+        if not finite or self.stopped or (told and 0.0 < self.steering.controls.most < loss):
             self._block(now)
             return
+        self.steering.controls.most = 0.0
         factor = shrinking(self.steering.controls, size)
         if factor < 1.0 and not self._several:
             torch._foreach_mul_(self.theta.grads(), factor)  # pyright: ignore[reportPrivateImportUsage]

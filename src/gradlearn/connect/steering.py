@@ -23,7 +23,7 @@ from gradlearn.find import attribute, find, names
 from gradlearn.step import limit, shrinking
 from gradlearn.symbols import Action, Controls, Finding, History, Step
 
-DIALS = ("rate", "clip", "bound", "stop")  # what can be turned from outside of a loop
+DIALS = ("rate", "clip", "bound", "most", "stop")  # what can be turned from outside of a loop
 TIMES = {"scored": "it needs scores on validation data", "after": "a loop does not say when it is over"}
 SHARE = 0.005  # of the time of the run that one check may take
 RING = 3

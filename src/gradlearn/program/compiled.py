@@ -303,7 +303,7 @@ class Program:
 
     def fits(self, d: Descent) -> bool:
         """Whether module, loss and batch are still what they were when the program was made, and batches have the same size."""
-        return d.controls.plain and d.controls.batch in (0, self.size) and self._same(d.theta)
+        return d.controls.plain and not d.controls.most and d.controls.batch in (0, self.size) and self._same(d.theta)
 
     def _same(self, theta: Any) -> bool:
         return theta.model is self._model and all(t._version == v for t, v in self._versions) and self._frozen.holds()

@@ -28,9 +28,10 @@ __all__ = ["Rewind"]
 
 TROUBLE = ("non-finite", "diverged", "unstable")
 POWERS = (1, 4, 6, 8)  # of `cool`: half of a rate that failed twice fails more slowly, a 30th of it seldom
-MARGIN = 5  # steps: what shows in the loss of step t was done in those before it
+MARGIN = 3  # steps: what shows in the loss of step t was done in those before it
 RECENT = 50  # steps that trouble is compared with
 LEAP, EARLY = 3.0, 5  # times from one step to the next that no schedule goes, after so many steps
+SURE, PATIENCE = 10, 40  # losses that a guard goes by, at least; steps that it leaves out at most
 CALM = 20  # steps without trouble after a rewind before the rate begins to come back
 
 
@@ -70,7 +71,21 @@ class Rewind:
             finding.name != "non-finite" and len(series) >= 2 and spoilt_data(history)
         ):  # twice to the same place: what is kept there may be bad itself
             past = min(past, int(series[-1].after or 0) - 1)
-        return [Action(finding.t, "rewind", finding.what, "t", None, float(max(past, 0))), cooled]
+        back = Action(finding.t, "rewind", finding.what, "t", None, float(max(past, 0)))
+        return [back, cooled, *self._guard(finding, history, past)]
+
+    def _guard(self, finding: Finding, history: History, past: int) -> list[Action]:
+        """Until the next step is taken, batches that are far worse than those before the trouble are left out.
+
+        At weights that were good no rate makes a loss high: it is the batch.
+        """
+        before = [history.loss[t] for t in history.standing(max(past, 0), RECENT)]
+        given_up = any(a.name == "spare" and a.dial for a in history.actions)  # all batches were like that
+        if finding.name == "non-finite" or len(before) < SURE or given_up:
+            return []
+        bar = far(before)
+        why = f"batches with a loss above {bar:.4g} at these weights are left out, till one is as it should be"
+        return [Action(finding.t, "guard", why, "most", 0.0, bar)]
 
     def _cooled(self, history: History, controls: Controls, t: int, before: int) -> Action | None:
         """The turn of the rate dial: half; more where that did not help; a raise that has just been made is taken back.
@@ -107,6 +122,8 @@ class Rewind:
     def onward(self, history: History, controls: Controls) -> Sequence[Action]:
         """The next part of the way back, where nothing has been said since the rewind."""
         t = len(history.loss) - 1
+        if (said := self._spared(history, controls, t)) is not None:
+            return said
         rewinds = {a.t for a in history.actions if a.name == "rewind"}
         rates = [a for a in history.actions if a.dial == "rate"]
         if rates and rates[-1].name == "revert" and rates[-1].t in rewinds and fallen(history, rates[-1].t):
@@ -133,6 +150,28 @@ class Rewind:
         if not after > controls.rate * (1.1 if share < 1.0 else 1.001):
             return []
         return [Action(t, "recover", "all was well since the rewind: the learning rate comes back", "rate", controls.rate, after)]
+
+    def _spared(self, history: History, controls: Controls, t: int) -> list[Action] | None:
+        """What is to be said and done once the guard of a rewind has left batches out; None where it has not."""
+        at = next((a.t for a in reversed(history.actions) if a.name == "guard"), -1)
+        if at < 0 or any(a.name == "spare" and a.t > at for a in history.actions):
+            return None
+        count = history.spared(t - at)
+        if controls.most and t - at < PATIENCE:
+            return []  # not over yet: nothing is turned
+        if not controls.most and not count:
+            return None
+        if controls.most:  # not a few batches, but all there are: the usual checks take over
+            why = f"{count} batches in a row were left out for their loss: they are taken as they come"
+            return [Action(t, "spare", why, "most", controls.most, 0.0)]
+        batches = "batch was" if count == 1 else "batches were"
+        why = f"{count} {batches} left out, with a loss far above the usual at weights that were good"
+        done = [Action(t, "spare", why, "", None, float(count))]
+        turns = [a for a in history.actions if a.dial == "rate" and a.t >= at]
+        if len(turns) == 1 and turns[0].name == "turn" and (turns[0].before or 0.0) > controls.rate:
+            was = "the batches were at fault, not the learning rate: it is what it was"
+            done.append(Action(t, "recover", was, "rate", controls.rate, turns[0].before))
+        return done
 
 
 def leap(history: History, t: int) -> tuple[int, float] | None:
@@ -178,7 +217,7 @@ def spoilt_data(history: History) -> bool:
         return False
     before = [history.loss[t] for t in history.standing(int(last.after), RECENT)]
     first = worst(history.loss[last.t + 1 : last.t + 2])  # the second is after a step at the rate in doubt
-    return bool(first and before) and first[0] > max(high(before), 1.1 * max(before))
+    return bool(first and before) and first[0] > far(before)
 
 
 def onset(finding: Finding, history: History) -> int:
@@ -210,6 +249,11 @@ def high(losses: Sequence[float]) -> float:
         return math.inf
     level = median(losses)
     return level + 6.0 * median(abs(x - level) for x in losses) + 0.1 * abs(level)
+
+
+def far(losses: Sequence[float]) -> float:
+    """What no batch like these has, at weights that gave them."""
+    return max(high(losses), 1.1 * max(losses))
 
 
 def worst(losses: Sequence[float]) -> list[float]:

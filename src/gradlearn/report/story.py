@@ -184,7 +184,7 @@ RATES = {  # what was done to the learning rate
 def deeds(actions: Sequence[dict[str, Any]]) -> str:
     """What was done, kind by kind: 'In answer 2 batches were skipped and the weights were rewound once (step 415).'"""
     clauses = []
-    for name in dict.fromkeys(a["name"] for a in actions):
+    for name in dict.fromkeys(a["name"] for a in actions if a["name"] != "guard"):  # what came of it is told: `spare`
         same = [a for a in actions if a["name"] == name]
         clauses += [_deed(name, same)] if name != "turn" else _turns(same)
     return f"What was done: {words.listing(clauses)}." if clauses else ""
@@ -196,6 +196,11 @@ def _deed(name: str, same: Sequence[dict[str, Any]]) -> str:
     who = {"clock": " by the clock", "user": " by the user"}.get(same[0]["by"], "")
     if name == "skip":
         return f"{words.plural(n, 'batch was', 'batches were')} skipped {where}"
+    if name == "spare" and not same[-1]["dial"]:
+        count = int(sum(a["after"] or 0 for a in same))
+        return f"{words.plural(count, 'batch was', 'batches were')} left out for losses far above the usual {where}"
+    if name == "spare":
+        return f"the guard against bad batches was given up, since all were alike {where}"
     if name in OFTEN:
         return f"{OFTEN[name]} {'once' if n == 1 else f'{n} times'} {where}"
     if name in RATES:

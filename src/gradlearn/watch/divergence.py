@@ -53,6 +53,8 @@ class Divergence:
         now = median_of(losses[-w:])
         if now <= start and now <= 3.0 * abs(start):
             return None  # the quick way out: where a run learns, nobody asks for its best
+        if history.spared(w):
+            return None
         for i in range(len(self._medians) * self.every, len(losses) - w + 1, self.every):
             self._medians.append(median_of(losses[i : i + w]))
             self._best = min(self._best, self._medians[-1])

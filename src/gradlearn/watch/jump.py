@@ -53,7 +53,7 @@ class Jump:
         """A finding where the last losses stand above almost all of those before them."""
         losses, w = history.loss, self.window
         n, back = len(losses), history.last_action("rewind") + 1
-        if n < w + LEAST or n - back < w:
+        if n < w + LEAST or n - back < w or history.spared(w):
             return None
         now = [x if x - x == 0.0 else math.inf for x in losses[n - w :]]
         if back < n - 5 * w and sorted(now)[w // 5] <= sorted(losses[n - 5 * w : n - 4 * w])[-3]:  # the quick way out

@@ -63,13 +63,14 @@ class State:
         None of an unknown update.
         """
         squares: dict[str, float] = {}
-        total = 0.0
+        total, covered = 0.0, 0
         for own in getattr(update, "state", {}).values():
             for name in WATCHED:
                 if isinstance(tensor := own.get(name), Tensor):
                     squares[name] = squares.get(name, 0.0) + torch.linalg.vector_norm(tensor).item() ** 2
                     if name in SQUARES:
                         total += tensor.sum().item() if tensor.element_size() >= 4 else math.nan  # less is lost in rounding
+                        covered += tensor.numel()
         for buffer in theta.buffers() if update is not None else ():
             if buffer.is_floating_point() and bool(torch.isfinite(buffer).all()):
                 squares[RUNNING] = squares.get(RUNNING, 0.0) + torch.linalg.vector_norm(buffer).item() ** 2
@@ -78,7 +79,7 @@ class State:
         keep = [g["betas"][1] if "betas" in g else g.get("alpha", 0.0) for g in groups]
         mean = [g["betas"][0] if "betas" in g else g.get("momentum", 0.0) for g in groups]
         kept = {"keep": float(min(keep, default=0.0)), "mean": float(min(mean, default=0.0))}
-        if total > TINY and min(keep) == max(keep):
+        if total > TINY and covered >= len(theta) and min(keep) == max(keep):  # else ||g|| is of more than went into it
             kept["total"] = total
         return found | kept if found else None
 

@@ -103,6 +103,8 @@ class Unstable:
         since = self._since
         if n - since < SPEAKS_FROM or (said >= since and n < 4 * said):
             return None
+        if history.spared(LONG):
+            return None
         start = start_of(losses, history.last.n if history.last else 1)
         now, late = median(losses[-MANY:]), sorted(losses[-LONG:])
         blind = min(start, history.measured.get("start.chance", [(0, start)])[-1][1] or start)  # the loss of a constant answer
