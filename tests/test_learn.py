@@ -19,6 +19,7 @@ from gradlearn import chance
 from gradlearn.adapt import Examples, Items, loss_of, rows, to_data
 from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.gradient.backprop import Backprop
+from gradlearn.learn import targets_of
 from gradlearn.supervised import Supervised, operations
 from gradlearn.symbols import Batch, Losses
 from gradlearn.theta import Theta
@@ -776,3 +777,12 @@ def test_convolutions_are_laid_out_by_channels_while_they_train_and_as_they_were
     gradlearn.fit(model, (x, y), steps=2, show=lambda d, step: seen.append([model[k].weight.stride() for k in (0, 2)]))
     assert seen[0] == [(9, 1, 3, 1), (36, 1, 12, 4)]
     assert [p.stride() for p in model.parameters()] == before
+
+
+def test_targets_are_classes_asked_for_and_an_answer_in_numbers_is_one():
+    classes, words = torch.randint(3, (10,)), torch.randint(9, (10, 7))
+    assert targets_of(to_data((torch.randn(10, 4), classes))) == 10
+    assert targets_of(to_data((torch.randn(10, 4), words))) == 70
+    assert targets_of(to_data((torch.randn(10, 4), torch.randn(10, 5)))) == 10
+    assert targets_of(to_data((torch.randn(10, 4), {"a": classes, "b": words}))) == 80
+    assert targets_of([1, 2, 3]) == 3

@@ -291,6 +291,26 @@ def test_decay_times_rate_times_steps_is_the_same_in_runs_of_any_length():
     assert found[0] == pytest.approx(found[2], rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("steps", "examples", "targets", "expected"),
+    [
+        (1000, 3200, 0.1, 0.5),
+        (1000, 3200, 0.6, 0.5),
+        (1000, 3200, 1.2, 0.25),
+        (1000, 3200, 60.0, 0.05),
+        (1000, 32_000, 0.1, 0.05),
+        (1000, 24_000, 0.1, 0.1667),
+        (1000, math.inf, 0.0, 0.5),
+    ],
+)
+def test_what_cannot_be_learned_by_heart_need_not_be_forgotten(steps: int, examples: float, targets: float, expected: float):
+    """Seen ten times: all of it, up to 0.6 targets to a weight; seen once, or with sixty targets to a weight: a tenth."""
+    plan = Plan({"steps": steps, "batch": 32, "batches": "shuffle"})
+    choose_update(plan, MLP, 2.4e6)
+    choose_descent(plan, examples, targets)
+    assert plan["muon.weight_decay"] == pytest.approx(expected, abs=1e-3)
+
+
 def test_an_update_that_the_user_named_keeps_its_usual_decay():
     plan = Plan({"update": "adamw", "steps": 100, "batches": "shuffle"})
     choose_descent(plan)

@@ -23,7 +23,7 @@ FAR = 1000  # steps in which Muon at the usual rate goes as far as weights have 
 ITERATIONS = 3  # of Muon
 FEW = 1000  # training examples below which Muon's steps are shorter: noisy tables are learned by heart by then
 FORGET = {"muon": 0.5, "adamw": 0.3}  # weight decay of runs of FAR steps or fewer: what was learned is forgotten about twice over
-ENOUGH, LEAST = 0.35, 0.1  # targets to a parameter that nobody can learn by heart any more; share of the decay that stays anyway
+ENOUGH, LEAST = 0.6, 0.1  # targets to a parameter that nobody can learn by heart any more; share of the decay that stays anyway
 PIECE = 1024  # examples of a full batch that are in memory at once
 PLUGGED = {"update": "update", "gradient": "gradient", "average": "average", "batches": "batches", "model": "models"}
 

@@ -84,10 +84,9 @@ def costs(objective: Objective, theta: Theta, batch: Batch, n: int) -> dict[str,
             saved[storage.data_ptr()] = storage.nbytes()
         return t
 
+    begin = time.perf_counter()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         gradients(objective, theta, batch)
-    begin = time.perf_counter()
-    gradients(objective, theta, batch)
     seconds, share = time.perf_counter() - begin, max(n / max(batch.n, 1), 1.0)
     weights = sum(b.flat.nbytes for b in theta.blocks)
     return {

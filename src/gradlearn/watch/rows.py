@@ -137,7 +137,7 @@ def broken(x: Any, y: Any, index: Tensor) -> dict[str, float]:
     for k, part in enumerate(peek.leaves(x) + peek.leaves(y)):
         if part.is_floating_point():
             flat = part.reshape(len(index), -1)
-            size = flat.abs().amax(1).float() if flat.shape[1] else length
+            size = torch.maximum(flat.amax(1), -flat.amin(1)).float() if flat.shape[1] else length  # without a copy of all
             good &= torch.isfinite(size)
             length = torch.maximum(length, size) if k < len(peek.leaves(x)) else length
     bad = (~good).nonzero().flatten()
