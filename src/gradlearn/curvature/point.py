@@ -31,7 +31,7 @@ def around(objective: Objective, examples: int, products: int) -> dict[str, floa
 
     "loss" of the second sample, on which gains are counted; "other": with targets of others; "gradient" (its norm) and both ends
     of the spectrum on the first; "agree": cosine of the two gradients; "slope": the first times the length of theta; "along" the
-    direction of smallest curvature and "down" the gradient: the most that is gained.
+    direction of smallest curvature and "down" the gradient: the most that is gained; "far": how far away along the first.
     """
     data = objective.data
     assert data is not None
@@ -58,10 +58,11 @@ def around(objective: Objective, examples: int, products: int) -> dict[str, floa
             h = value_and_grad(fresh, f.start)[1]
             found["agree"] = float(torch.nn.functional.cosine_similarity(g, h, dim=0)) if bool(g.any()) and bool(h.any()) else 0.0
             found["slope"] = found["gradient"] * reach
-            found["down"] = loss - _lowest(fresh, f.start, -g, reach, loss)
-            found["along"] = 0.0
+            found["down"] = loss - _lowest(fresh, f.start, -g, reach, loss)[0]
+            found["along"] = found["far"] = 0.0
             if ritz is not None:
-                found["along"] = loss - min(_lowest(fresh, f.start, s * ritz.vectors[0], reach, loss) for s in (1.0, -1.0))
+                low, found["far"] = min(_lowest(fresh, f.start, s * ritz.vectors[0], reach, loss) for s in (1.0, -1.0))
+                found["along"] = loss - low
     return {name: value if math.isfinite(value) else 0.0 for name, value in found.items()}
 
 
@@ -83,18 +84,19 @@ def downhill(objective: Objective, batches: Sequence[Batch]) -> Tensor:
     return x
 
 
-def _lowest(f: Callable[[Tensor], Tensor], x: Tensor, d: Tensor, reach: float, here: float) -> float:
-    """The lowest f(x + s d) on the way to where it rises, from a thousandth of |x| on."""
+def _lowest(f: Callable[[Tensor], Tensor], x: Tensor, d: Tensor, reach: float, here: float) -> tuple[float, float]:
+    """The lowest f(x + s d) on the way to where it rises, from a thousandth of |x| on, and how far away that is."""
     length = float(torch.linalg.vector_norm(d))
     if length == 0.0:
-        return here
-    low, far = here, 1e-3 * reach
+        return here, 0.0
+    low, at, far = here, 0.0, 1e-3 * reach
     for _ in range(7):
         value = float(f(x + (far / length) * d))
         if value > low + 0.01 * abs(here) or value != value:
             break
-        low, far = min(low, value), 3.0 * far
-    return low
+        low, at = min((low, at), (value, far))
+        far *= 3.0
+    return low, at
 
 
 def _mixable(batch: Batch) -> bool:

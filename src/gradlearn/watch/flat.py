@@ -1,9 +1,10 @@
 """Flat: the loss has stopped falling before it has got anywhere. Plateau, saddle or minimum?
 
     in question  <=>  mean of the last w / 2 losses not below that of the w / 2 before by 2 standard errors, the rate not decayed,
-                      the gradient not growing, and little gained since the start  (or a run so long that the question costs little)
+                      the gradient not growing so that the run leaves by itself, and little gained since the start  (or a run so long that the question costs little)
     saddle   <=>  all rows of a hidden matrix are the same, or next to zero,  or
-                  H v = lambda v, lambda < 0, and L(theta + s v) is lower by a share that no step along -g gains
+                  H v = lambda v, lambda < 0, and L(theta + s v) is lower by a share that no step along -g gains, or ten times as
+                  much as the slope makes it over that way
     plateau  <=>  neither gains anything, the loss is the same when every example is given another one's target, and was before
     minimum  <=>  neither gains anything, and it is not the same,  or the losses have been all the same for a quarter of the run
 
@@ -176,11 +177,11 @@ class Flat:
         error = math.sqrt(a.var() / len(a) + b.var() / len(b))
         if a.mean() - b.mean() > 2.0 * error + 1e-3 * abs(now):
             return False
-        return not median(history.norm[-w // 4 :]) > 1.25 * median(history.norm[-w : -w // 2])
+        return not leaving(history, w, self.share * abs(start))
 
     def _measured(self, t: int, history: History) -> dict[str, float] | None:
         """What is known of the point, noted: see `around`."""
-        names = ("loss", "gradient", "smallest", "largest", "along", "down", "other", "agree", "slope")
+        names = ("loss", "gradient", "smallest", "largest", "along", "down", "other", "agree", "slope", "far")
         noted = {k: history.measured.get(f"flat.{k}", []) for k in names}
         if all(rows and rows[-1][0] == t for rows in noted.values()):
             return {k: rows[-1][1] for k, rows in noted.items()}
@@ -194,7 +195,8 @@ class Flat:
     def _verdict(self, t: int, found: dict[str, float], late: bool) -> Finding | None:
         loss, along, down = found["loss"], found["along"], found["down"]
         enough = self.gain * abs(loss)
-        if found["smallest"] < 0.0 and along > enough and along > 2.0 * down:
+        bent = found["gradient"] * found["far"] < 0.1 * along  # next to nothing of it is the slope's
+        if found["smallest"] < 0.0 and along > enough and (along > 2.0 * down or bent):
             return Finding(
                 t,
                 "saddle",
@@ -235,6 +237,16 @@ class Flat:
         )
 
 
+def leaving(history: History, window: int, worth: float) -> bool:
+    """Whether the gradient grows so fast that the run gains what is worth it by its end without help."""
+    before, now = median(history.norm[-window : -window // 2]), median(history.norm[-window // 4 :])
+    if not now > 1.25 * before > 0.0:
+        return now > 0.0 == before
+    t, growth = len(history.loss), math.log(now / before) / (0.625 * window)  # between the middles of the two
+    left = ending(history) - t if ending(history) > t else t
+    return history.lr[-1] * now * math.expm1(min(growth * left, 60.0)) / growth > worth  # of steps as long as the rate, or shorter
+
+
 def ending(history: History) -> int:
     """Steps of the whole run where they are known; else as many as there have been."""
     return getattr(history, "end", 0) or len(history.loss)
@@ -260,8 +272,8 @@ def equal_rows(weights: Tensor) -> bool:
 
 def sick() -> list[History]:
     """A run at a saddle, one on a plateau, one whose hidden units are all the same, and one that has got where it can."""
-    saddle = {"smallest": -0.5, "largest": 0.7, "along": 0.4, "down": 0.001, "other": 2.3}
-    plateau = {"smallest": 0.0, "largest": 0.2, "along": 0.0, "down": 0.0, "other": 2.3}
+    saddle = {"smallest": -0.5, "largest": 0.7, "along": 0.4, "down": 0.001, "other": 2.3, "far": 0.3}
+    plateau = {"smallest": 0.0, "largest": 0.2, "along": 0.0, "down": 0.0, "other": 2.3, "far": 0.0}
     settled = History()
     for t in range(400):
         settled.add(Step(t, 0.1 + 2.0 * 0.9**t, 0.01, 0.1, 32, t * 0.1, True, 0.0))
@@ -270,7 +282,7 @@ def sick() -> list[History]:
 
 def well() -> list[History]:
     """A run that stands still, and from which a step along the gradient would gain: somebody else's trouble."""
-    return [_run({"smallest": -0.1, "largest": 5.0, "along": 0.2, "down": 0.3, "other": 4.0})]
+    return [_run({"smallest": -0.1, "largest": 5.0, "along": 0.2, "down": 0.3, "other": 4.0, "far": 300.0})]
 
 
 def _run(known: dict[str, float], same: float = 0.0) -> History:
