@@ -74,3 +74,26 @@ def test_losses_that_are_no_numbers_count_as_high():
 def test_options_out_of_range_are_refused(options: dict[str, float]):
     with pytest.raises(InputTrouble, match="--jump"):
         Jump(**options)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(("factor", "rise", "turned", "said"), [
+    (100.0, 0.3, False, True), (100.0, 0.0, False, False), (5.0, 0.3, False, False), (100.0, 0.3, True, False),
+])  # fmt: skip
+def test_a_rate_that_leaps_is_named_at_a_rise_that_a_loss_alone_would_not_tell(
+    factor: float, rise: float, turned: bool, said: bool
+):
+    """A schedule that is wrong for a step; not where nothing came of it, the leap is none, or a remedy has raised the rate."""
+    history, check, found = History(), Jump(), []
+    if turned:
+        history.actions.append(Action(99, "warm", "why", "rate", 1.0, factor))
+    for t in range(140):
+        loss = 1.0 + 0.2 * (((37 * t) % 11) / 5 - 1.0) + (rise if t > 100 else 0.0)
+        lr = 0.1 * (factor if t == 100 or (turned and t > 100) else 1.0)
+        history.add(Step(t, loss, 1.0, lr, 32, 0.0, True, 0.0))
+        if (t + 1) % check.every == 0 and (finding := check.judge(history)) is not None:
+            found.append(finding)
+            history.findings.append(finding)
+    assert bool(found) is said
+    if said:
+        assert [f.evidence["onset"] for f in found] == [100]
+        assert found[0].t <= 110

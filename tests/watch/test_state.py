@@ -16,9 +16,15 @@ from toys import Line, descent
 
 
 def watched(
-    update: str, steps: int = 260, spoil: Callable[[dict[str, Any]], None] | None = None, at: int = 120, **more: Any
+    update: str,
+    steps: int = 260,
+    spoil: Callable[[dict[str, Any]], None] | None = None,
+    at: int = 120,
+    every: int = 10,
+    **more: Any,
 ) -> list[Finding]:
     d = descent(Line(), steps, update=update, checks=("finite", "state"), remedies=(), **more)
+    d.checks[1].every = every
     for step in train(d):
         if spoil is not None and step.t == at:
             for state in d.update.state.values():  # pyright: ignore[reportAttributeAccessIssue]
@@ -36,16 +42,16 @@ def times(name: str, factor: float) -> Callable[[dict[str, Any]], None]:
 )
 def test_a_spoilt_memory_is_found_at_the_next_look(update: str, name: str, factor: float):
     (found, *_) = watched(update, spoil=times(name, factor))
-    assert found.t == 124
+    assert found.t == 129
     assert found.evidence["kind"] == "update state"
     assert found.evidence["name"] == name
-    assert found.evidence["onset"] == 99, "after step 99 it was good; what is kept before step 100 may not be"
+    assert found.evidence["onset"] == 119, "after step 119 it was good; what is kept before step 120 may not be"
 
 
 @pytest.mark.parametrize(("update", "name"), [("adamw", "exp_avg_sq"), ("nadam", "exp_avg_sq"), ("rmsprop", "square_avg")])
 def test_squares_that_were_taken_away_are_missed_long_after(update: str, name: str):
     """At a beta of 0.99 a fifth has come back after twenty steps: 0.8 of what was there is what they must have kept, and a bit."""
-    found = watched(update, spoil=times(name, 0.0), at=103)
+    found = watched(update, spoil=times(name, 0.0), at=103, every=25)
     assert [f.t for f in found] == [124]
     assert found[0].evidence["kind"] == "update state"
     assert found[0].evidence["onset"] == 99
@@ -119,7 +125,7 @@ def test_running_statistics_that_a_batch_in_other_units_has_moved_are_found():
         if step.t == 120:
             for buffer in d.theta.buffers():
                 buffer.mul_(1e7 if buffer.is_floating_point() else 1)
-    assert [(f.t, f.evidence["kind"]) for f in d.history.findings] == [(124, "running statistics")]
+    assert [(f.t, f.evidence["kind"]) for f in d.history.findings] == [(129, "running statistics")]
 
 
 def test_it_costs_nothing_where_the_update_is_not_known():

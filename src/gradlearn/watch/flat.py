@@ -1,7 +1,8 @@
 """Flat: the loss has stopped falling before it has got anywhere. Plateau, saddle or minimum?
 
     in question  <=>  mean of the last w / 2 losses not below that of the w / 2 before by 2 standard errors, the rate not decayed,
-                      the gradient not growing so that the run leaves by itself, and little gained since the start  (or a run so long that the question costs little)
+                      the gradient not growing so that the run leaves by itself, and little gained since the start  (or a run so
+                      long that the question costs little)
     saddle   <=>  all rows of a hidden matrix are the same, or next to zero,  or
                   H v = lambda v, lambda < 0, and L(theta + s v) is lower by a share that no step along -g gains, or ten times as
                   much as the slope makes it over that way

@@ -7,7 +7,8 @@
 
 A loss that creeps up is divergence's to find, one that swings is instability's; this is damage done at once - a rate that was wrong
 for a step, labels that are wrong for a while, a memory of the update that was overwritten - which a run may repair by itself, in
-many more steps than it takes to go back. Single hard batches do not count. Chowdhery et al. (PaLM, 2022) saw 20 of them in a run.
+many more steps than it takes to go back. Single hard batches do not count. Where the rate itself leaps above twenty times all
+before it, half a spread above the level will do. Chowdhery et al. (PaLM, 2022) saw 20 of them in a run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gradlearn.theta import Theta
 __all__ = ["Jump"]
 
 LEAST = 40  # losses that are compared with
+LEAP, EARLY = 20.0, 5  # times the highest rate so far, after so many steps
 MANY = 20  # the last of them, which a level is taken from
 
 
@@ -44,6 +46,8 @@ class Jump:
                 raise InputTrouble(f"--jump.{name} {value}: must be at least {least}")
         self.window, self.before, self.spreads = window, before, spreads
         self.every = window // 2
+        self._peak, self._seen = 0.0, 0  # the highest rate of so many steps: made again on resume
+        self._leaps: list[int] = []
 
     def measure(self, step: Step, theta: Theta, objective: Objective) -> float | None:
         """The loss itself, which history keeps."""
@@ -53,6 +57,8 @@ class Jump:
         """A finding where the last losses stand above almost all of those before them."""
         losses, w = history.loss, self.window
         n, back = len(losses), history.last_action("rewind") + 1
+        if (found := self._leapt(history, back)) is not None:
+            return found
         if n < w + LEAST or n - back < w or history.spared(w):
             return None
         now = [x if x - x == 0.0 else math.inf for x in losses[n - w :]]
@@ -82,6 +88,34 @@ class Jump:
             "something that happened at once: a step far too long, labels or values that are wrong for a while",
             "go back to before the jump",
             {"kind": "jump", "onset": onset, "before": level, "now": mid if math.isfinite(mid) else repr(mid), "bar": bar},
+        )
+
+    def _leapt(self, history: History, back: int) -> Finding | None:
+        """A rate far above all before it, for a step or for good, and losses that stand higher since: no schedule does that."""
+        n, lr, losses = len(history.loss), history.lr, history.loss
+        for k in range(self._seen, n):
+            turned = any(a.dial == "rate" and a.t in (k, k - 1) for a in history.actions)
+            if lr[k] > LEAP * self._peak > 0.0 and k >= EARLY and not turned:
+                self._leaps.append(k)
+            self._peak = max(self._peak, lr[k])
+        self._seen = n
+        at = self._leaps[-1] if self._leaps else -1
+        if at < max(back, MANY) or not self.window // 2 <= n - at <= 2 * self.window:
+            return None
+        before, since = losses[at - MANY : at], [x if x - x == 0.0 else math.inf for x in losses[at + 1 :]]
+        level, now = median(before), median(since)
+        spread = 1.05 * median(abs(a - b) for a, b in pairwise(before))
+        if not now > level + 0.5 * spread or any(f.evidence.get("onset") == at for f in history.findings):
+            return None
+        t = n - 1
+        return Finding(
+            t,
+            "unstable",
+            "warn",
+            f"step {t}: the learning rate leapt to {lr[at]:.3g} at step {at}, and the loss from {level:.4g} to {now:.4g}",
+            "a schedule that is wrong, or a rate that was written into the update from outside",
+            "go back to before it",
+            {"kind": "jump", "onset": at, "before": level, "now": now if math.isfinite(now) else repr(now)},
         )
 
 

@@ -47,10 +47,10 @@ class State:
         times: factor beyond what gradients explain, above 1.
     """
 
-    cost = 0.1
+    cost = 0.05
     of = "update"
 
-    def __init__(self, *, every: int = 25, times: float = 20.0) -> None:
+    def __init__(self, *, every: int = 10, times: float = 20.0) -> None:
         if every < 1:
             raise InputTrouble(f"--state.every {every}: must be at least 1")
         if not times > 1.0:
@@ -93,6 +93,10 @@ class State:
             if len(rows) < 2 or rows[-1][0] != t:
                 continue
             (since, before), (_, now) = rows
+            keep = history.measured.get("state.keep", [(t, 0.0)])[-1][1] if name in SQUARES else 0.0
+            kept = keep ** (t - since)
+            if kept * before <= now <= min(3.0, self.times) * before and name != RUNNING:
+                continue  # the quick way out
             if since not in known:
                 known[since] = usual_norm(history, since)
             bounds = self._bounds(history, since, t, before, name, known[since])
