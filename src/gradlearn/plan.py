@@ -320,8 +320,8 @@ def choose_care(plan: Plan) -> None:
     for name in left_out:
         if name not in known:
             raise InputTrouble(f"--without {name}: no check or remedy of this name{nearest(name, known)}")
-    if plan.get("steps", FAR) < 0.6 * FAR:
-        plan.choose("crawling.every", 10, "in a short run every step at a rate too low is missed")
+    if plan.get("steps", FAR) < FAR:
+        plan.choose("crawling.every", 5, "in a short run every step at a rate too low is missed")
     if plan.get("steps", 0) >= 10 * FAR:
         plan.choose("state.every", plan["steps"] // 200, "two hundred looks: each ends a call that takes many steps at once")
     asked = {"noise": bool(plan.get("grow")), "grow": bool(plan.get("grow"))}
