@@ -330,6 +330,13 @@ def test_an_update_that_was_named_stays_and_options_of_adamw_name_it():
     plan = Plan({"adamw.weight_decay": 0.1})
     choose_update(plan, MLP, 1e6)
     assert plan["update"] == "adamw"
+    for options in ({"muon.weight_decay": 0.1}, {"muon.weight_decay": 0.1, "adamw.weight_decay": 0.2}, {"split.matrix": "soap"}):
+        plan = Plan(options | {"steps": 1000, "batches": "shuffle"})
+        choose_update(plan, MLP, 1e3)
+        choose_descent(plan)
+        check_names(plan)
+        assert plan["update"] == "split", "AdamW is a part of it"
+        assert all(plan[name] == value for name, value in options.items())
 
 
 def test_the_arithmetic_of_the_updates_is_that_of_their_products():

@@ -188,8 +188,9 @@ def choose_update(plan: Plan, tensors: Sequence[tuple[str, tuple[int, ...]]], wo
     Muon for hidden matrices where its products cost no more than twice the step's own arithmetic, or next to nothing; for a model
     of one layer, or none, Adam in the eigenbasis of its matrix; else AdamW.
     """
-    if any(name.startswith("adamw.") for name in plan.choices):
-        plan.choose("update", "adamw", "its options were given")
+    given = {name.partition(".")[0] for name in plan.choices if "." in name}
+    if given & {"muon", "split", "adamw"}:
+        plan.choose("update", "split" if given & {"muon", "split"} else "adamw", "its options were given")
     matrices = [(role, shape) for role, shape in tensors if len(shape) > 1]
     hidden = [shape for role, shape in matrices if role == "matrix" and min(shape[0], math.prod(shape[1:])) > 1]
     if not hidden or len(matrices) == 1:

@@ -723,3 +723,17 @@ def test_what_only_the_owner_can_do_is_advice():
     watch.steering._answer(Finding(0, "unstable", "warn", "w", "y", "r"))
     assert watch.actions == []
     assert "batches of 64 after 32" in watch.explain()
+
+
+def test_after_a_rewind_a_batch_far_above_what_the_weights_have_shown_is_left_out_once():
+    w, optimizer, watch = plain_weight()
+    watch.steering.controls.most = 2.0  # `guard`, after a rewind
+    for loss, moved, said in ((5.0, False, "above it: left out"), (1.0, True, "one that is as it should be"), (5.0, True, "over")):
+        before = w.detach().clone()
+        w.grad = torch.tensor([0.3, 0.4])
+        watch.see(loss)
+        optimizer.step()
+        assert bool((w != before).all()) is moved, said
+    assert watch.history.applied == [False, True, True]
+    assert not watch.findings, "no number is at fault"
+    assert watch.steering.controls.most == 0.0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.learn import planned, task_of
-from gradlearn.loop import Descent, train
+from gradlearn.loop import Descent, advance, train
 from gradlearn.plan import Plan
 from gradlearn.program.compiled import Program
 from gradlearn.symbols import Action, Controls, Finding, History, Step
@@ -127,3 +127,22 @@ def test_who_looks_at_theta_gets_every_step_when_it_is_done():
     seen = [d.theta.blocks[0].flat.clone() for _ in train(d)]
     assert all(not torch.equal(a, b) for a, b in pairwise(seen))
     d.theta.release()
+
+
+def test_under_a_guard_steps_are_taken_one_by_one_and_together_again_after_it():
+    """The dial `most` leaves out batches by their loss, which a program does not look at."""
+    d = made("adamw", [], [])
+    assert d.program is not None
+    assert d.program.fits(d)
+    d.controls.most = 1e-9
+    assert not d.program.fits(d)
+    before = [b.flat.clone() for b in d.theta.blocks]
+    ((step,), back) = advance(d, True)
+    assert not step.applied
+    assert back is None
+    assert all(torch.equal(b.flat, was) for b, was in zip(d.theta.blocks, before, strict=True))
+    d.controls.most = 1e9
+    ((step,), _) = advance(d, True)
+    assert step.applied
+    assert d.controls.most == 0.0
+    assert d.program.fits(d)
