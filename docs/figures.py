@@ -34,17 +34,25 @@ def bars(found: Sequence[Result]) -> str:
     """A row for every claim, with its bars; one that was missed says so."""
     if not found:
         return "No result is on record yet; `make bench-digits` writes the first.\n"
+    draws: dict[str, list[Result]] = {}  # injections, injections_1, ...: one claim, measured several times
+    for one in found:
+        draws.setdefault(re.sub(r"_\d+$", "", one["name"]), []).append(one)
     return table(
         [
-            {"claim": one["claim"], "measured (bar)": "; ".join(map(bar, one["bars"])), "by": f"`bench-{one['name']}`"}
-            for one in found
+            {
+                "claim": some[0]["claim"],
+                "measured (bar)": "; ".join(map(bar, zip(*(one["bars"] for one in some)))),
+                "by": f"`bench-{name}`",
+            }
+            for name, some in draws.items()
         ]
     )
 
 
-def bar(one: Mapping[str, Any]) -> str:
-    """One bar of a claim in words."""
-    return f"{one['bar']}: {_cell(one['value'])} ({one['limit']}{'' if one['met'] else ', **missed**'})"
+def bar(same: Sequence[Mapping[str, Any]]) -> str:
+    """One bar of a claim in words, as often as it was measured."""
+    values, missed = ", ".join(_cell(one["value"]) for one in same), not all(one["met"] for one in same)
+    return f"{same[0]['bar']}: {values} ({same[0]['limit']}{', **missed**' if missed else ''})"
 
 
 def details(found: Sequence[Result]) -> str:
