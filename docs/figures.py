@@ -37,22 +37,18 @@ def bars(found: Sequence[Result]) -> str:
     draws: dict[str, list[Result]] = {}  # injections, injections_1, ...: one claim, measured several times
     for one in found:
         draws.setdefault(re.sub(r"_\d+$", "", one["name"]), []).append(one)
-    return table(
-        [
-            {
-                "claim": some[0]["claim"],
-                "measured (bar)": "; ".join(map(bar, zip(*(one["bars"] for one in some)))),
-                "by": f"`bench-{name}`",
-            }
-            for name, some in draws.items()
-        ]
-    )
+    rows = []
+    for name, some in draws.items():
+        same = zip(*(one["bars"] for one in some), strict=True)
+        rows.append({"claim": some[0]["claim"], "measured (bar)": "; ".join(map(bar, same)), "by": f"`bench-{name}`"})
+    return table(rows)
 
 
 def bar(same: Sequence[Mapping[str, Any]]) -> str:
     """One bar of a claim in words, as often as it was measured."""
-    values, missed = ", ".join(_cell(one["value"]) for one in same), not all(one["met"] for one in same)
-    return f"{same[0]['bar']}: {values} ({same[0]['limit']}{', **missed**' if missed else ''})"
+    values, missed = [_cell(one["value"]) for one in same], not all(one["met"] for one in same)
+    told = ", ".join(values if len(set(values)) > 1 else values[:1])
+    return f"{same[0]['bar']}: {told} ({same[0]['limit']}{', **missed**' if missed else ''})"
 
 
 def details(found: Sequence[Result]) -> str:
