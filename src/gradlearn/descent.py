@@ -37,10 +37,10 @@ from gradlearn.symbols import (
 )
 from gradlearn.theta import Theta
 
-LARGE = 1 << 22  # parameters of which three snapshots are kept, of smaller models five
-
 if TYPE_CHECKING:
     from gradlearn.program.compiled import Program
+
+LARGE = 1 << 22  # parameters of which three snapshots are kept, of smaller models five
 
 
 class Recorder(Protocol):

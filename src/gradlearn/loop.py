@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gradlearn import chance
 from gradlearn.batchnorm import renew as renew_statistics
-from gradlearn.care import look, look_around, perform, renew
+from gradlearn.care import look, look_around, name_of, perform, renew
 from gradlearn.descent import Best, Cadence, Descent, Recorder, Snapshot
 from gradlearn.errors import NumericsTrouble
 from gradlearn.optimizer import pack, unpack
@@ -314,7 +314,7 @@ def restore(d: Descent, parts: Mapping[str, Mapping[str, Tensor]], state: Mappin
 
 
 def _name_of(check: Check) -> str:
-    return f"check.{type(check).__module__.rpartition('.')[2]}"
+    return f"check.{name_of(check)}"
 
 
 def _snapshot_tensors(s: Snapshot) -> dict[str, Tensor]:

@@ -109,6 +109,11 @@ class Step(NamedTuple):
     seconds: float  # wall time of this step; the one field that differs between two equal runs
     index: Tensor | None = None  # pyright: ignore[reportIncompatibleMethodOverride] # (n,) which examples, of a blocked step the suspects; not logged
 
+    @property
+    def finite(self) -> bool:
+        """Whether loss and norm are numbers; a step that was not applied although they are was left out for its loss."""
+        return (self.loss + self.norm) - (self.loss + self.norm) == 0.0
+
 
 class Score(NamedTuple):
     """How good a model is on data: one main number, and all the others by name."""

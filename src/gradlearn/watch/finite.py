@@ -28,7 +28,7 @@ class Finite:
 
     def measure(self, step: Step, theta: Theta, objective: Objective) -> float | None:
         """1 if the step was blocked; remembers where the trouble is."""
-        if step.applied or (step.loss + step.norm) - (step.loss + step.norm) == 0.0:  # left out for its loss
+        if step.applied or step.finite:
             return None
         place = theta.first_nonfinite()
         self._where = f"{place[1]} of {place[0]!r}" if place else "loss"
@@ -38,7 +38,7 @@ class Finite:
     def judge(self, history: History) -> Finding | None:
         """A finding for the last step, with the number of blocked steps in a row."""
         step = history.last
-        if step is None or step.applied or (step.loss + step.norm) - (step.loss + step.norm) == 0.0:
+        if step is None or step.applied or step.finite:
             return None
         row = 0
         for applied in reversed(history.applied):
