@@ -213,3 +213,23 @@ def test_a_check_that_raises_where_it_judges_is_left_out_and_the_run_goes_on():
         steps = list(train(d))
     assert len(steps) == 30
     assert not any(isinstance(check, Broken) for check in d.checks)
+
+
+def test_a_check_that_was_left_out_is_not_asked_again():
+    class Broken:
+        every, cost, asked = 1, 0.0, 0
+
+        def measure(self, step: Any, theta: Any, objective: Any) -> None:
+            self.asked += 1
+            raise ValueError("not this model")
+
+        def judge(self, history: Any) -> None:
+            return None
+
+    d, check = descent(Line(), 10), Broken()
+    d.checks = [*d.checks, check]
+    with pytest.warns(RuntimeWarning, match="cannot look at this model"):
+        for _ in train(d):
+            pass
+    assert check.asked == 1
+    assert check not in d.looking("during")

@@ -15,7 +15,7 @@ from gradlearn import chance
 from gradlearn.adapt import Examples
 from gradlearn.care import perform
 from gradlearn.find import find
-from gradlearn.loop import Cadence, Descent, evaluating, keep_shown, score, train
+from gradlearn.loop import Cadence, Descent, evaluating, keep_shown, restore, score, train
 from gradlearn.optimizer import pack
 from gradlearn.record.record import Record
 from gradlearn.symbols import Action, Batch, Data, Losses, Now, Score, Step
@@ -567,3 +567,25 @@ def test_a_step_flushes_denormals_and_the_caller_has_them_as_before():
             torch.set_flush_denormal(False)
     assert all(seen)
     assert seen
+
+
+def test_what_a_bound_left_of_the_gradients_is_in_every_checkpoint():
+    class Kept:
+        def __init__(self) -> None:
+            self.saved: Any = None
+
+        def checkpoint(self, t: int, parts: Any, state: Any) -> bool:
+            self.saved = (parts, state)
+            return True
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *given: None
+
+    d, kept = descent(Line(), 20), Kept()
+    d.controls.clip = 0.05
+    for _ in train(d, kept):  # type: ignore[arg-type]
+        pass
+    again = descent(Line(), 20)
+    restore(again, *kept.saved)
+    assert d.history.cut
+    assert again.history.cut == d.history.cut

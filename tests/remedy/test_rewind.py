@@ -15,6 +15,9 @@ from gradlearn.loop import Cadence, train
 from gradlearn.optimizer import pack
 from gradlearn.remedy.rewind import PATIENCE, Rewind, onset
 from gradlearn.symbols import Action, Controls, Finding, History, Step
+from gradlearn.watch.divergence import Divergence
+from gradlearn.watch.jump import Jump
+from gradlearn.watch.unstable import Unstable
 from toys import Line, descent
 
 
@@ -275,3 +278,14 @@ def test_without_enough_to_compare_with_nothing_is_left_out():
     assert "guard" not in [a.name for a in Rewind()(found, told(flat(8) + flat(23, 9.0)), Controls(end=1000)) or ()]
     blocked = Finding(169, "non-finite", "alarm", "", "", "", {"in_a_row": 3})
     assert "guard" not in [a.name for a in Rewind()(blocked, told(flat(170)), Controls(end=1000)) or ()]
+
+
+def test_nobody_takes_batches_that_were_left_out_for_the_run():
+    """Losses of good weights on wrong batches: neither a jump nor a divergence of the run."""
+    history = told(flat(100))
+    for t in range(100, 140):
+        out = t < 125
+        history.add(Step(t, 9.0 if out else 1.0, 1.0, 0.1, 8, 0.0, not out, 0.0))
+        for check in (Divergence(), Jump(), Unstable()):
+            if (t + 1) % check.every == 0:
+                assert check.judge(history) is None, (t, check)

@@ -53,6 +53,14 @@ def test_a_saddle_by_its_curvature():
     assert said[0].evidence["along"] > 0.05
 
 
+@pytest.mark.parametrize(("rate", "said"), [(0.01, ["saddle"]), (0.3, [])])
+def test_a_saddle_that_is_left_too_slowly_is_one_and_one_that_is_left_in_time_is_not(rate: float, said: list[str]):
+    """From (s, s) the gradient points along the negative curvature and grows by 2 / 3 of the rate a step: 7 times, or e^60."""
+    data = (torch.zeros(32, 1), torch.zeros(32))
+    findings = found(Product(1e-5), data, lambda out, target: out, batch="full", lr=rate, rate=["constant"], sgd__momentum=0.0)
+    assert [f.name for f in findings if f.level != "info"] == said
+
+
 def test_units_that_are_all_equal_are_a_saddle():
     model = net(2, 16, 2)
     with torch.no_grad():

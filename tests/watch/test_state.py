@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
+import gradlearn
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find
 from gradlearn.loop import train
@@ -137,3 +139,31 @@ def test_it_costs_nothing_where_the_update_is_not_known():
 def test_options_out_of_range_are_refused(options: dict[str, float]):
     with pytest.raises(InputTrouble, match="--state"):
         State(**options)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_a_bound_has_left_of_the_gradients_is_what_went_into_the_squares():
+    def run(spoil: bool) -> list[Finding]:
+        d = descent(Line(), 150, update="adamw", checks=("finite", "state"), remedies=())
+        d.controls.clip = 0.05
+        for step in train(d):
+            if spoil and step.t == 103:
+                for state in d.update.state.values():  # pyright: ignore[reportAttributeAccessIssue]
+                    state["exp_avg_sq"].mul_(0.88)
+        assert d.history.cut
+        assert all(length == pytest.approx(0.05) for length in d.history.cut.values())
+        return d.history.findings
+
+    assert run(False) == []
+    assert [f.evidence["name"] for f in run(True)] == ["sum of squares"], "an eighth is missed where all is accounted for"
+
+
+def test_an_update_of_which_others_take_a_part_has_no_sum():
+    seen: dict[str, bool] = {}
+    for update in ("adamw", "split"):
+        layers = [torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)]
+        data, kept = (torch.randn(64, 4), torch.randint(2, (64,))), []
+        given: dict[str, Any] = {"watch": ["state"], "steps": 25, "valid": None, "compile": "off", "batch": 8, "update": update}
+        show = lambda d, _, kept=kept: kept.append(d.history)  # noqa: E731
+        gradlearn.fit(torch.nn.Sequential(*layers), data, "cross_entropy", show=show, **given)
+        seen[update] = "state.total" in kept[-1].measured
+    assert seen == {"adamw": True, "split": False}
