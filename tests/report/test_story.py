@@ -194,10 +194,10 @@ def test_nothing_of_a_hostile_run_reaches_the_terminal(make: Make) -> None:
         ("restore", 40.0, 30.0, "the state of the update was taken back once (step 40)"),
         ("clip", None, None, "the gradient was bound once (step 40)"),
         ("escape", None, None, "a step was taken along negative curvature once (step 40)"),
-        ("warm", 1.0, 1000.0, "the learning rate was raised, 1,000 times (step 40)"),
-        ("recover", 0.25, 0.5, "the learning rate was brought back, 2 times (step 40)"),
+        ("warm", 1.0, 1000.0, "the learning rate was raised to 1,000 times what it was (step 40)"),
+        ("recover", 0.25, 0.5, "the learning rate was brought back to 2 times what it was (step 40)"),
         ("revert", 10.0, 1.0, "the learning rate was lowered again to 0.1 of it (step 40)"),
-        ("restart", 0.1, 1.0, "the learning rate was raised for a restart, 10 times (step 40)"),
+        ("restart", 0.1, 1.0, "the learning rate was raised for a restart to 10 times what it was (step 40)"),
         ("settle", 1.0, 0.5, "the learning rate was let fall after a restart to 0.5 of it (step 40)"),
     ],
 )

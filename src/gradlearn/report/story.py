@@ -216,11 +216,11 @@ def _deed(name: str, same: Sequence[dict[str, Any]]) -> str:
 
 
 def _times(same: Sequence[dict[str, Any]]) -> str:
-    """By how much a dial was turned in all: ', to a tenth'."""
+    """By how much a dial was turned in all: ' to 10 times what it was'."""
     before, after = same[0]["before"], same[-1]["after"]
     if not before or not after:
         return ""
-    return f", {words.number(after / before, 3)} times" if after >= before else f" to {words.number(after / before, 3)} of it"
+    return f" to {words.number(after / before, 3)} {'times what it was' if after >= before else 'of it'}"
 
 
 def _turns(same: Sequence[dict[str, Any]]) -> list[str]:
