@@ -96,7 +96,7 @@ def _free(file: str, used: set[str]) -> str:
     stem, dot, extension = parts[-1].rpartition(".")
     if not dot or not stem:
         stem, extension = parts[-1], "img"
-    tries = [stem, *("_".join([*parts[-k:-1], stem]) for k in range(2, min(len(parts), 8)))]
+    tries = [stem, *("_".join([*parts[-k:-1], stem]) for k in range(2, min(len(parts), 8) + 1))]
     name = next((one for one in tries if one.casefold() not in used), None)
     number = 2
     while name is None:

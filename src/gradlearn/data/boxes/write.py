@@ -1,6 +1,6 @@
 """Pictures with boxes, written as VOC, COCO or YOLO: files into an empty folder, the names of pictures chosen by the caller.
 
-Numbers have as many digits as it takes to get the same float32 corners back: VOC and COCO exactly, YOLO to 1e-10 of the picture.
+Numbers have as many digits as it takes to get the same float32 corners back.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from gradlearn.data.boxes.boxed import Boxed
+from gradlearn.data.boxes.check import corners
 
 FOLDERS = {"train": "train", "valid": "val", "test": "test"}
 DIGITS = (1, 2, 3, 4, 6, 9)  # behind the point
@@ -124,9 +125,26 @@ def lines(boxed: Boxed, i: int) -> list[str]:
     """The lines of one picture."""
     boxes, labels, hard = boxed.of(i)
     h, w = boxed.sizes[i].tolist()
+    rows = shares(boxes[~hard], w, h).tolist()
+    return [f"{label} {' '.join(map(_plain, row))}" for label, row in zip(labels[~hard].tolist(), rows, strict=True)]
+
+
+def shares(boxes: np.ndarray, w: int, h: int) -> np.ndarray:
+    """(k, 4) float64 cx cy w h of 0..1, of as few digits as give the same float32 corners."""
     x1, y1, x2, y2 = boxes.astype(np.float64).T
-    values = np.stack([(x1 + x2) / 2 / w, (y1 + y2) / 2 / h, (x2 - x1) / w, (y2 - y1) / h], axis=1)[~hard].tolist()
-    return [f"{label} {' '.join(f'{v:.10g}' for v in row)}" for label, row in zip(labels[~hard].tolist(), values, strict=True)]
+    exact = np.stack([(x1 + x2) / 2 / w, (y1 + y2) / 2 / h, (x2 - x1) / w, (y2 - y1) / h], axis=1)
+    found, sizes = exact.copy(), np.full((2, len(boxes)), ((w,), (h,)), np.float64)
+    for digits in (10, 6):
+        tried = np.round(exact, digits)
+        good = (corners("yolo", tried, *sizes).astype(np.float32) == boxes).all(axis=1)
+        found[good] = tried[good]
+    return found
+
+
+def _plain(value: float) -> str:
+    """Without an exponent where that is short."""
+    text = repr(value)
+    return f"{value:.10f}".rstrip("0") if "e" in text and value >= 1e-6 else text
 
 
 def _lines(path: Path, lines: Iterable[str]) -> None:
