@@ -15,11 +15,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gradlearn.data.blend import blend
 from gradlearn.data.colour import random_colour
+from gradlearn.data.crew import each_of
 from gradlearn.data.crop import random_crop
 from gradlearn.data.erase import cutout
 from gradlearn.data.shift import shift_mirror
@@ -27,7 +27,7 @@ from gradlearn.data.trivial import trivial
 from gradlearn.data.warp import random_turn
 from gradlearn.errors import InputTrouble
 
-PART = 1 << 19  # bytes of pixels that are changed at once
+PART = 1 << 21  # bytes of pixels that are changed at once
 MOST = 0.95  # share of a picture's area that a crop may cut away, whatever the strength
 
 
@@ -97,8 +97,13 @@ def apply(
     """
     if augment.alone and len(pixels):
         step, place = max(PART // pixels[0].numel(), 1), np.arange(len(pixels))
-        parts = [each(augment, pixels[a : a + step], draw, place[a : a + step], strength) for a in range(0, len(pixels), step)]
-        pixels = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if step >= len(pixels):
+            pixels = each(augment, pixels, draw, place, strength)
+        else:
+            out = pixels.new_empty(len(pixels), *(augment.size or pixels.shape[1:3]), pixels.shape[3])
+            cuts = [slice(a, a + step) for a in range(0, len(pixels), step)]
+            each_of(lambda cut: out[cut].copy_(each(augment, pixels[cut], draw, place[cut], strength)), cuts)
+            pixels = out
     if augment.blends and len(pixels) > 1:
         return blend(pixels, labels, classes, draw, augment.mixup, augment.cutmix)
     return pixels, labels

@@ -26,7 +26,9 @@ def cutout(pixels: Tensor, draw: int, place: np.ndarray, side: int) -> Tensor:
     corners = np.concatenate([np.clip(start, 0, size), np.clip(start + side, 0, size)], 1)
     mean = means(pixels)
     colours = (mean if pixels.is_floating_point() else mean.round()).to(pixels.dtype).numpy()
-    out = pixels.clone()
-    for picture, colour, (top, left, bottom, right) in zip(out.numpy(), colours, corners.tolist(), strict=True):
-        picture[top:bottom, left:right] = colour
+    out, channels = pixels.clone(), pixels.shape[3]
+    lines = out.view(len(pixels), pixels.shape[1], -1).numpy()  # a line of pixels as one row: numpy then copies whole rows
+    covers = np.tile(colours, (1, side))
+    for picture, cover, (top, left, bottom, right) in zip(lines, covers, corners.tolist(), strict=True):
+        picture[top:bottom, channels * left : channels * right] = cover[: channels * (right - left)]
     return out

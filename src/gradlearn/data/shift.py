@@ -38,8 +38,9 @@ def shift_mirror(pixels: Tensor, draw: int, place: np.ndarray, shift: int, mirro
 
 def mirrored(pixels: Tensor, draw: int, place: np.ndarray) -> Tensor:
     """Half of the pictures (n, h, w, c) mirrored, the same as `shift_mirror` with the same draw."""
-    rows = torch.from_numpy(np.flatnonzero(flips(draw, place)))
-    return pixels.index_copy(0, rows, pixels.index_select(0, rows).flip(2))
+    rows, out = np.flatnonzero(flips(draw, place)), pixels.clone()
+    out.numpy()[rows] = pixels.index_select(0, torch.from_numpy(rows)).flip(2).numpy()  # numpy copies whole rows; PyTorch, bytes
+    return out
 
 
 def flips(draw: int, place: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ shape is turned into another's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,26 +41,32 @@ def trivial(pixels: Tensor, draw: int, place: np.ndarray, strength: float = 1.0)
 def changed(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.ndarray) -> Tensor:
     """Pictures (n, h, w, c) uint8, each under the change that is named (n,), at a level (n,) in [0, 1] and with a sign (n,)."""
     out = pixels.clone()
-    channels = pixels.shape[3]
-
-    def of(*names: str) -> tuple[Tensor, np.ndarray]:
+    for names, change in GROUPS:
         rows = np.flatnonzero(np.isin(which, names))
-        return torch.from_numpy(rows), rows
-
-    index, rows = of(*WARPS)
-    if len(rows):
-        out[index] = warp(pixels[index], _maps(which[rows], signed[rows]), smooth=False)
-    index, rows = of(*TONES)
-    if len(rows):
-        part = pixels[index]
-        out[index] = tone.look_up(part, _tables(part, which[rows], level[rows], signed[rows]))
-    index, rows = of("saturation")
-    if len(rows) and channels == 3:
-        out[index] = recolour(pixels[index], saturation(1.0 + FACTOR * signed[rows]))
-    index, rows = of("sharpness")
-    if len(rows):
-        out[index] = sharpen(pixels[index], torch.from_numpy(1.0 + FACTOR * signed[rows]))
+        if len(rows):
+            some = pixels.index_select(0, torch.from_numpy(rows))
+            # numpy copies whole pictures, PyTorch byte by byte
+            out.numpy()[rows] = change(some, which[rows], level[rows], signed[rows]).numpy()
     return out
+
+
+def _warped(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.ndarray) -> Tensor:
+    return warp(pixels, _maps(which, signed), smooth=False)
+
+
+def _toned(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.ndarray) -> Tensor:
+    return tone.look_up(pixels, _tables(pixels, which, level, signed))
+
+
+def _saturated(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.ndarray) -> Tensor:
+    return recolour(pixels, saturation(1.0 + FACTOR * signed)) if pixels.shape[3] == 3 else pixels
+
+
+def _sharpened(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.ndarray) -> Tensor:
+    return sharpen(pixels, torch.from_numpy(1.0 + FACTOR * signed))
+
+
+GROUPS = ((WARPS, _warped), (TONES, _toned), (("saturation",), _saturated), (("sharpness",), _sharpened))
 
 
 def _maps(which: np.ndarray, signed: np.ndarray) -> np.ndarray:
@@ -77,15 +85,17 @@ def _maps(which: np.ndarray, signed: np.ndarray) -> np.ndarray:
 
 def _tables(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.ndarray) -> Tensor:
     tables = torch.empty(len(which), pixels.shape[3], 256, dtype=torch.uint8)
-    for name in dict.fromkeys(which.tolist()):
-        rows = np.flatnonzero(which == name)
-        index, some = torch.from_numpy(rows), pixels[torch.from_numpy(rows)]
-        one = torch.from_numpy(1.0 + FACTOR * signed[rows]).float()
-        if name == "posterize":
-            tables[index] = tone.posterize(some, torch.from_numpy(8 - np.rint(6 * level[rows]).astype(np.int64)))
-        elif name == "solarize":
-            tables[index] = tone.solarize(some, torch.from_numpy(255.0 * (1.0 - level[rows])))
-        else:
-            table = getattr(tone, name)
-            tables[index] = table(some) if name in ("autocontrast", "equalize") else table(some, one)
+    factor, levels = torch.from_numpy(1.0 + FACTOR * signed).float(), torch.from_numpy(level)
+    made: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "brightness": lambda some, rows: tone.brightness(some, factor[rows]),
+        "contrast": lambda some, rows: tone.contrast(some, factor[rows]),
+        "posterize": lambda some, rows: tone.posterize(some, 8 - (6 * levels[rows]).round().long()),
+        "solarize": lambda some, rows: tone.solarize(some, 255.0 * (1.0 - levels[rows])),
+        "autocontrast": lambda some, rows: tone.autocontrast(some),
+        "equalize": lambda some, rows: tone.equalize(some),
+    }
+    for name, table in made.items():
+        rows = torch.from_numpy(np.flatnonzero(which == name))
+        if len(rows):
+            tables[rows] = table(pixels.index_select(0, rows), rows)
     return tables
