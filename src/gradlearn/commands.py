@@ -31,6 +31,13 @@ EQUATION = (
     "clip",
     "shift",
     "mirror",
+    "crop",
+    "rotate",
+    "trivial",
+    "colour",
+    "cutout",
+    "mixup",
+    "cutmix",
     "without",
 )
 PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_every")

@@ -3,7 +3,7 @@
     losses = cross_entropy(model(pixels), label),   score = share of pictures whose largest output is their class
 
 Folders of pictures, IDX and Parquet files, or scikit-learn's digits; small convolutional networks trained from scratch. Pictures
-stay bytes until the model's first layer; a batch is one gather, shifts and mirror images included. For pictures of more than
+stay bytes until the model's first layer, through every augmentation (`data/augment.py`). For pictures of more than
 about 64 pixels a side, and for fewer than a few hundred of them, a pretrained network is the better start.
 """
 
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradlearn.data.apart import Apart
-from gradlearn.data.augment import shift_mirror
+from gradlearn.data.augment import Augment, apply, augment_of
 from gradlearn.data.mirror import mirror_ratio, shrunk
 from gradlearn.data.stored import Stored, take
 from gradlearn.errors import InputTrouble, nearest
@@ -41,33 +41,39 @@ PART = 1 << 18  # bytes of pictures scored at once, at most a batch (of tiny one
 MODELS = ("resnet", "convnet")
 FOUND = {"digits": "scikit-learn's digits", "folder": "an image folder", "idx": "an IDX folder", "parquet": "image Parquet"}
 SMALL = 16  # pixels a side below which there is little to whiten or to go deep on
+LARGE = 96  # pixels a side from which pictures are cropped at random and not shifted
 WIDTHS = (16, 24, 32, 48, 64, 96)
 PASSES = {"resnet": 6.0, "convnet": 10.0}  # over the pictures, worth more than width up to there
 
 
 class PictureData:
-    """Some of the pictures as `Data`; training draws shift and mirror them, draw -1 leaves them as they are."""
+    """Some of the pictures as `Data`; training draws change them as `augment` says, draw -1 leaves them as they are."""
 
-    def __init__(self, pictures: Pictures, rows: np.ndarray, shift: int = 0, mirror: bool = False) -> None:
+    def __init__(self, pictures: Pictures, rows: np.ndarray, augment: Augment | None = None) -> None:
         self.pictures, self.rows = pictures, torch.from_numpy(np.ascontiguousarray(rows))
         self.labels = torch.from_numpy(np.ascontiguousarray(pictures.labels))
         self.pixels, self.at = _in_memory(pictures.pixels, rows)
-        self.shift, self.mirror, self.strength = shift, mirror, 1.0
+        self.augment, self.strength = augment or Augment(), 1.0
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __call__(self, index: Tensor, draw: int) -> Batch:
-        """Pictures (n, c, h, w) uint8, channels last in memory, and labels (n,) int64."""
+        """Pictures (n, c, h, w) uint8, channels last in memory, and labels (n,) int64, or probabilities where they are mixed."""
         rows = self.rows.index_select(0, index).long()
         if self.pixels is not None:
             pixels = self.pixels.index_select(0, rows if self.at is None else self.at.index_select(0, index))
         else:
             pixels = torch.from_numpy(self.pictures.pixels.take(rows.numpy()))
-        if draw >= 0 and (self.shift or self.mirror):
-            shift = min(round(self.shift * self.strength), min(pixels.shape[1:3]) // 2)
-            pixels = shift_mirror(pixels, draw, shift, self.mirror)
-        return Batch(pixels.permute(0, 3, 1, 2), self.labels.index_select(0, rows).long(), rows, draw)
+        labels = self.labels.index_select(0, rows).long()
+        if draw >= 0:
+            pixels, labels = apply(self.augment, pixels, labels, len(self.pictures.classes), draw, self.strength)
+        return Batch(pixels.permute(0, 3, 1, 2), labels, rows, draw)
+
+    @property
+    def adjustable(self) -> bool:
+        """Whether `strength` changes anything."""
+        return self.augment.stronger
 
     def about(self, what: str) -> Tensor | None:
         """Labels: (n,) int64."""
@@ -97,7 +103,7 @@ class Images:
         self.pictures, self.plan = pictures, plan
         self.n, self.notes = len(pictures.split["train"]), pictures.notes
         self.nbytes, self.fingerprint = pictures.pixels.nbytes, pictures.fingerprint
-        self.shape = tuple(int(k) for k in pictures.pixels.shape[1:])
+        self.shape = pictures.shape
         self.made: Any = None  # the loss, once its options are known
         self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
 
@@ -191,11 +197,15 @@ class Images:
             return find("models", name)(self.shape, len(self.pictures.classes), width).multiplications
 
     def choose_augmentation(self, epochs: float) -> None:
-        """Shifts and mirror images for a run of so many epochs."""
+        """How training pictures are changed in a run of so many epochs."""
         plan, side = self.plan, min(self.shape[:2])
+        self.augment()  # refuses what is out of range before anything is measured
+        if side >= LARGE and epochs >= 2:
+            plan.choose("crop", 0.65 if epochs >= 10 else 0.35, f"pictures of {side} pixels and more are cropped at random")
+            plan.choose("colour", 0.2 if self.shape[2] == 3 else 0.0, "the light differs between photographs")
         shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 else 0
-        if not 0 <= plan.get("shift", 0) < side:
-            raise InputTrouble(f"--shift {plan['shift']}: must be from 0 to {side - 1}, less than the side of a picture")
+        if plan.get("crop"):
+            plan.choose("shift", 0, "crops are moved already")
         plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
         if "mirror" not in plan:
             plan.choose("mirror", *self._mirror(epochs), "measured")
@@ -243,13 +253,11 @@ class Images:
 
     def data(self, split: str) -> PictureData:
         """Pictures of one split; only those of training are augmented."""
-        train = split == "train"
-        return PictureData(
-            self.pictures,
-            self.pictures.split[split],
-            self.plan.get("shift", 0) if train else 0,
-            bool(self.plan.get("mirror", False)) and train,
-        )
+        return PictureData(self.pictures, self.pictures.split[split], self.augment() if split == "train" else None)
+
+    def augment(self) -> Augment:
+        """How training pictures are changed, as far as it is chosen. Raises InputTrouble for a dial out of range."""
+        return augment_of({name: choice.value for name, choice in self.plan.items()}, self.shape[:2])
 
     def collect(self, model: nn.Module, now: Now) -> Data:
         """The same pictures in every round."""
