@@ -41,7 +41,7 @@ from gradlearn.record.record import Record
 from gradlearn.record.stop import Signals
 from gradlearn.record.weights import write_model
 from gradlearn.run import Clock, Show, build, carry_out, failed, measure, measure_score, settings, story_of, summarise
-from gradlearn.seen import write_pictures
+from gradlearn.seen import seconds_of_lint, write_pictures
 from gradlearn.tasks.images import Images, prepare
 
 Say = Callable[[str], None]
@@ -196,9 +196,10 @@ def _measure(task: Images, plan: Plan, left: float) -> tuple[float, float, float
         pace = _pace(task, plan, left)
     task.choose_augmentation(left / pace * batch_size(plan, n) / n)
     d = build(task, _scratch(plan), valid=task.data("valid"), test=task.data("test"))
-    valid, test = measure_score(d, d.valid) + measure_score(d, d.sample), measure_score(d, d.test)
+    again, test = measure_score(d, d.valid), measure_score(d, d.test)
+    valid = again + measure_score(d, d.sample)
     looks = plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
-    return pace, looks * valid / left, 2.0 * (valid + test) + ENDING + 0.015 * left
+    return pace, looks * valid / left, 2.0 * (valid + again + test) + ENDING + seconds_of_lint(task) + 0.025 * left
 
 
 def _pace(task: Images, plan: Plan, left: float) -> float:

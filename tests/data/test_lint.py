@@ -65,9 +65,9 @@ def test_a_pixel_less_is_no_copy_but_nearly_one(clean):
     for i in (1, 2, 3, 45, 75):
         pixels[i].reshape(-1)[i % 60] ^= 1
     assert set(rows(pixels, labels)) == {
-        "1 of 20 pictures of valid are nearly the same as one of train",
-        "1 of 20 pictures of test are nearly the same as one of train",
-        "1 of 20 pictures of test are nearly the same as one of valid",
+        "1 of 20 pictures of valid is nearly the same as one of train",
+        "1 of 20 pictures of test is nearly the same as one of train",
+        "1 of 20 pictures of test is nearly the same as one of valid",
         "8 pairs of pictures that are nearly the same have different labels",  # 0, 2 and 1, 3, 45, 75
     }
 

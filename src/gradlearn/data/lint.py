@@ -6,7 +6,7 @@ one colour all over, and 8 x 8 grey means by which near copies are found (`alike
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -115,11 +115,11 @@ def _repeats(group: np.ndarray, members: np.ndarray) -> np.ndarray:
 
 
 def _told(
-    where: np.ndarray, other: np.ndarray, files: Sequence[str], sign: str = "=", of: Sequence[str] | None = None
+    where: np.ndarray, other: np.ndarray, files: Sequence[str], sign: str = "=", of: Callable[[int], str] | None = None
 ) -> tuple[list[str], list[list[int]]]:
     """The first few of these pictures and what each is a copy of: by name (and class), and by index."""
-    at = np.stack([where[:FEW], other[:FEW]], axis=1).tolist()
-    names = [[f"{files[k]} ({of[k]})" if of is not None else files[k] for k in one] for one in at]
+    at: list[list[int]] = np.stack([where[:FEW], other[:FEW]], axis=1).tolist()
+    names = [[str(files[k]) + (f" ({of(k)})" if of is not None else "") for k in one] for one in at]
     return [f" {sign} ".join(one) for one in names], at
 
 
@@ -135,20 +135,9 @@ def _unlike(
     if not len(other):
         return []
     what = f"{len(other)} pictures are there under two different labels"
-    return [_row("labels", "warn", what, len(other), *_told(other, first[group[other]], files, of=Named(labels, classes)))]
-
-
-class Named(Sequence[str]):
-    """The class of each picture by name, made when asked for."""
-
-    def __init__(self, labels: np.ndarray, classes: Sequence[str]) -> None:
-        self.labels, self.classes = labels, classes
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, i: int) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self.classes[int(self.labels[i])]
+    return [
+        _row("labels", "warn", what, len(other), *_told(other, first[group[other]], files, of=lambda k: classes[int(labels[k])]))
+    ]
 
 
 def _across(group: np.ndarray, side: np.ndarray, sides: Sequence[str], files: Sequence[str]) -> list[dict[str, Any]]:
@@ -186,13 +175,13 @@ def near(
         where, at = np.unique(some[:, 0], return_index=True)
         if len(where):
             n = int((side == j).sum())
-            what = f"{len(where)} of {n} pictures of {b} are nearly the same as one of {a}"
+            what = f"{len(where)} of {n} pictures of {b} {'is' if len(where) == 1 else 'are'} nearly the same as one of {a}"
             level = "warn" if len(where) >= LEAK * n else "info"
             rows.append(_row("near", level, what, len(where), *_told(where, some[at, 1], files, "~"), part=b, other=a))
     unlike = found[labels[found[:, 0]] != labels[found[:, 1]]]
     if len(unlike):
         what = f"{len(unlike)} pairs of pictures that are nearly the same have different labels"
-        told = _told(unlike[:, 1], unlike[:, 0], files, "~", Named(labels, classes))
+        told = _told(unlike[:, 1], unlike[:, 0], files, "~", lambda k: classes[int(labels[k])])
         rows.append(_row("near labels", "warn", what, len(unlike), *told))
     return rows
 

@@ -25,6 +25,7 @@ from gradlearn.data.mirror import mirror_ratio, shrunk
 from gradlearn.data.stored import Stored, take
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
+from gradlearn.insight.by_class import by_class, uneven
 from gradlearn.plan import Plan, batch_size, usual_epochs
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
@@ -89,6 +90,7 @@ class Images:
     def __init__(self, pictures: Pictures, plan: Plan) -> None:
         self.pictures, self.plan = pictures, plan
         self.shape = tuple(int(k) for k in pictures.pixels.shape[1:])
+        self.uneven = uneven(pictures.labels[pictures.split["train"]], len(pictures.classes))
         self.made: Any = None  # the loss, once its options are known
         self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
 
@@ -215,13 +217,19 @@ class Images:
         return self.made
 
     def score(self, model: nn.Module, data: Data) -> Score:
-        """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean."""
+        """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean; where classes are uneven
+        also the means over classes.
+        """
         logp, labels = self.outputs(model, data)
         self.scored = (data, logp, labels)
         accuracy = (logp.argmax(1) == labels).double().mean().item()
         losses = F.nll_loss(logp, labels, reduction="none").double()
         error = losses.std(correction=0).item() / max(len(losses), 1) ** 0.5
-        return Score("accuracy", True, accuracy, {"accuracy": accuracy, "loss": losses.mean().item(), "loss_error": error})
+        every = {"accuracy": accuracy, "loss": losses.mean().item(), "loss_error": error}
+        if self.uneven and len(labels):
+            each = by_class(logp.argmax(1), labels, logp.shape[1])
+            every |= {"balanced_accuracy": each.balanced, "macro_f1": each.macro}
+        return Score("accuracy", True, accuracy, every)
 
     def outputs(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         """Log-probabilities (n, classes) and labels (n,) of all of the data; the model is in evaluation mode already."""
