@@ -29,6 +29,7 @@ from gradlearn.symbols import Data
 from gradlearn.tasks.images import Images, log_probabilities
 
 MOST = 24  # pictures of one kind shown
+CLOSE, LEAST = 0.5, 6  # a lead of the first answer over the second that is none, and pictures shown where all lead by more
 LOOKS, DRAWS = 8, 12  # right answers, and wrong ones, whose pixels are asked about, and how often each
 ASKED = 10_000  # training pictures whose labels are asked about, at most,
 AUDIT = 40  # and at most one for so many that training has seen
@@ -64,7 +65,8 @@ def write_pictures(task: Images, d: Descent, record: Record) -> None:
     worst = wrong[last.logp[wrong, last.labels[wrong]].argsort(stable=True)][:MOST]
     record.write_json("pictures/mistakes.json", [_answer(task, folder, f"mistake-{k:02d}", last, i) for k, i in _counted(worst)])
     two = last.logp.exp().topk(2, dim=1).values
-    doubtful = (two[:, 0] - two[:, 1]).argsort(stable=True)[:MOST]
+    gap = two[:, 0] - two[:, 1]
+    doubtful = gap.argsort(stable=True)[: min(max(int((gap < CLOSE).sum()), LEAST), MOST)]
     record.write_json("pictures/unsure.json", [_answer(task, folder, f"unsure-{k:02d}", last, i) for k, i in _counted(doubtful)])
     record.write_json("pictures/calibration.json", _calibrated(task, held))
     record.write_json("pictures/suspects.json", _suspects(task, d, folder, held))

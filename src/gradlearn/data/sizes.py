@@ -28,7 +28,7 @@ def far(sizes: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
         if len(out):
             worst = out[np.argsort(-np.abs(np.log(ratio[out])), kind="stable")][:FEW]
             examples = [f"{names[i]} ({w[i]:.0f}x{h[i]:.0f})" for i in worst.tolist()]
-            told = f"{len(out)} of {len(sizes)} pictures have a {what} far from that of the others"
+            told = f"{len(out)} of {len(sizes)} pictures {'has' if len(out) == 1 else 'have'} a {what} far from that of the others"
             row = {"level": "info", "what": told, "count": len(out), "examples": examples}
             rows.append(row | {"name": f"far {what}", "at": [[i] for i in worst.tolist()]})
     return rows

@@ -1,8 +1,9 @@
 """Which pixels an answer rests on: how much its log-probability changes with each of them.
 
-    M(x) = | mean over m draws of  d log p(class | x + e) / dx |,   e ~ N(0, (noise (max x - min x))^2)
+    M(x) = blur | mean over m draws of  d log p(class | x + e) / dx |,   e ~ N(0, (noise (max x - min x))^2)
 
-Smoothed by noise, since a gradient at one point jumps from pixel to pixel: SmoothGrad, Smilkov et al., arXiv 1706.03825. A map says
+Smoothed by noise, since a gradient at one point jumps from pixel to pixel: SmoothGrad, Smilkov et al., arXiv 1706.03825. Blurred
+over a sixteenth of the side either way, since strides and pooling leave a lattice that says nothing of the picture. A map says
 where a small change would matter to this model, not why, and not that the pixels belong to the thing.
 """
 
@@ -12,11 +13,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gradlearn import chance
 
 NOISE = 0.1  # of the picture's range
+BLUR = 16  # pixels of the side for each that the window reaches beyond its own
 GLOW = np.array([255.0, 150.0, 30.0])  # told from grey by every eye
 
 
@@ -37,7 +40,9 @@ def saliency(outputs: Callable[[Tensor], Tensor], x: Tensor, classes: Tensor, dr
             chosen = outputs(moved).gather(1, classes[:, None]).sum()
             (slope,) = torch.autograd.grad(chosen, moved)
         total += slope
-    return total.div_(draws).abs_().sum(1)
+    strength = total.div_(draws).abs_().sum(1, keepdim=True)
+    reach = min(x.shape[2:]) // BLUR
+    return F.avg_pool2d(strength, 2 * reach + 1, 1, reach, count_include_pad=False)[:, 0]
 
 
 def laid_over(pixels: np.ndarray, strength: np.ndarray) -> np.ndarray:

@@ -135,13 +135,14 @@ def linted(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
         if not isinstance(shown, list) or not shown:
             continue
         texts = examples if isinstance(examples, list) else []
-        figures = []
+        figures, wide = [], ""
         for k, files in enumerate(shown[:5]):
             text = printable(texts[k], 160) if k < len(texts) else ""
             pictures = [
                 (file, f"one of: {text}" if text else "a picture") for file in (files if isinstance(files, list) else [])[:2]
             ]
             if pictures:
+                wide = " broad" if len(pictures) > 1 else wide
                 figures.append(figure(folder, pictures, f'<div class="source">{html.escape(text)}</div>'))
-        parts.append(f'<h4>{words.safe(row.get("what", ""), 300)}</h4><div class="gallery broad">{"".join(figures)}</div>')
+        parts.append(f'<h4>{words.safe(row.get("what", ""), 300)}</h4><div class="gallery{wide}">{"".join(figures)}</div>')
     return "".join(parts)

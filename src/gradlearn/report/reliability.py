@@ -95,7 +95,7 @@ def told(run: Run) -> str:
     if part.verdict == "under" and (why := _smoothed(run)):
         sentences.append(why)
     error = f"Its expected calibration error is {words.points(part.ece)}"
-    mended = _mended(run, split)
+    mended = _mended(run, split, part.ece)
     return " ".join([*sentences, f"{error}{mended}."])
 
 
@@ -122,11 +122,11 @@ def _smoothed(run: Run) -> str:
     )
 
 
-def _mended(run: Run, split: str) -> str:
-    """'; at a temperature of 0.62, fitted on validation, it would be 1.2 points'."""
+def _mended(run: Run, split: str, error: float) -> str:
+    """'; at a temperature of 0.62, fitted on validation, it would be 1.2 points', if that is less."""
     t, value = words.finite(run.calibration.get("temperature")), run.calibration.get("tempered")
     after = words.finite(value.get("ece")) if isinstance(value, Mapping) and value.get("split") == split else None
-    if t is None or t <= 0.0 or after is None:
+    if t is None or t <= 0.0 or after is None or after >= error:
         return ""
     own = " (on the very pictures that it was fitted on)" if split == "valid" else ""
     return f"; at a temperature of {words.number(t)}, fitted on the validation pictures, it would be {words.points(after)}{own}"
@@ -182,7 +182,7 @@ def _diagram(split: str, part: Part) -> str:
 
 
 def _x(share: float) -> float:
-    return LEFT + share * (WIDTH - LEFT - 12)
+    return LEFT + share * (WIDTH - LEFT - 20)
 
 
 def _y(share: float) -> float:

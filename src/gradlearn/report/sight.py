@@ -18,7 +18,7 @@ def looks(run: Run) -> str:
         rows = [row for row in run.looks if (row.get("truth") == row.get("guess")) is right][: mistakes.MOST]
         if rows:
             figures = "".join(mistakes.figure(folder, _pair(row), _caption(row)) for row in rows)
-            parts.append(f'<h3 class="gap">{title}</h3><div class="gallery broad">{figures}</div>')
+            parts.append(f'<h3 class="gap">{title}</h3><div class="gallery looks">{figures}</div>')
     return "".join(parts)
 
 
