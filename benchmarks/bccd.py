@@ -20,8 +20,7 @@ from measure import Row
 BUDGETS = {"10m": (600.0, 0.70), "60m": (3600.0, 0.85)}  # --time: seconds, mAP50 on test
 SMOKE = {"1m": (60.0, 0.0)}
 PEER = "yolo11n.yaml"
-SCRIPT = (
-    """
+SCRIPT = """
 import json, sys, os
 os.environ["YOLO_OFFLINE"] = "true"
 from ultralytics import YOLO, settings
@@ -30,7 +29,7 @@ data, hours, out = sys.argv[1], float(sys.argv[2]), sys.argv[5]
 size, seed, threads = (int(sys.argv[i]) for i in (3, 4, 6))
 import torch
 torch.set_num_threads(threads)
-model = YOLO("%s")
+model = YOLO(sys.argv[7])
 model.train(data=data, time=hours, imgsz=size, seed=seed, pretrained=False, device="cpu", project=out, name="run", exist_ok=True,
             workers=threads, plots=False, verbose=False, amp=False)
 best = YOLO(os.path.join(out, "run", "weights", "best.pt"))
@@ -39,8 +38,6 @@ import csv
 epochs = sum(1 for _ in open(os.path.join(out, "run", "results.csv"))) - 1
 print("RESULT " + json.dumps({"map50": float(found.box.map50), "map": float(found.box.map), "epochs": epochs}), flush=True)
 """
-    % PEER
-)
 
 
 def ours(data: str, time: str, seed: int) -> dict[str, Any]:
@@ -69,7 +66,7 @@ def theirs(data: Path, seconds: float, size: int, seed: int) -> dict[str, Any]:
     threads = len(os.sched_getaffinity(0))
     with measure.scratch() as out:
         command = [str(measure.PEERS / "vision" / "bin" / "python"), "-W", "ignore", "-c", SCRIPT]
-        command += [str(data / "data.yaml"), str(seconds / 3600), str(size), str(seed), str(out), str(threads)]
+        command += [str(data / "data.yaml"), str(seconds / 3600), str(size), str(seed), str(out), str(threads), PEER]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=out)
     told = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not told:

@@ -126,9 +126,10 @@ def _measure(task: Offered, plan: Plan, left: float) -> tuple[float, float, floa
         pace = _pace(task, plan, left)
     task.choose_augmentation(left / pace * batch_size(plan, n) / n)
     d = build(task, _scratch(task, plan), valid=task.data("valid"), test=task.data("test"))
-    valid, test = measure_score(d, d.valid) + measure_score(d, d.sample), measure_score(d, d.test)
+    again, test = measure_score(d, d.valid), measure_score(d, d.test)
+    valid = again + measure_score(d, d.sample)
     looks = plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
-    return pace, looks * valid / left, 2.0 * (valid + test) + ENDING + 0.015 * left
+    return pace, looks * valid / left, 2.0 * (valid + again + test) + ENDING + task.seconds_after() + 0.025 * left
 
 
 def _pace(task: Offered, plan: Plan, left: float) -> float:

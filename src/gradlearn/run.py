@@ -96,11 +96,7 @@ class Clock:
 def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | None = None, test: Data | None = None) -> Descent:
     """The objects that a plan names. Without `model`, the task's own, a pure function of the seed."""
     seed = plan.get("seed", 0)
-    if model is None:
-        with chance.preserved():
-            chance.reseed(chance.key(seed, "model"))
-            model = task.model(seed)
-    model = model.to(usable(plan.get("device", "cpu")))
+    model = (fresh(task, seed) if model is None else model).to(usable(plan.get("device", "cpu")))
     turned = by_channels(model) if plan.get("device", "cpu") == "cpu" else set()
     theta = Theta(model)
     theta.turned = turned
@@ -109,6 +105,13 @@ def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | 
     except BaseException:
         theta.release()
         raise
+
+
+def fresh(task: Task, seed: int) -> nn.Module:
+    """The task's own model before its first step."""
+    with chance.preserved():
+        chance.reseed(chance.key(seed, "model"))
+        return task.model(seed)
 
 
 def by_channels(model: nn.Module) -> set[int]:

@@ -300,6 +300,8 @@ class Offered(Task, Protocol):
 
     def described(self) -> dict[str, Any]: ...  # the [data] table of run.toml
 
+    def seconds_after(self) -> float: ...  # that `show` takes beside scoring, about
+
     def show(self, descent: Any, record: Any) -> None: ...  # writes what the report shows of the trained model
 
     def card(self) -> dict[str, Any]: ...  # what `predict` and `load` need beside the weights

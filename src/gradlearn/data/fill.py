@@ -28,6 +28,7 @@ from gradlearn.data.header import look
 from gradlearn.data.name import Chain
 from gradlearn.data.place import load, open_regular
 from gradlearn.data.reject import Bad, Reject, reject, settle, too_many
+from gradlearn.data.sizes import far
 from gradlearn.data.source import Chunk, Part, joined
 from gradlearn.data.stored import Disk, Memory, Stored, sink
 from gradlearn.errors import InputTrouble, ResourceTrouble, printable
@@ -259,6 +260,7 @@ def _sizes(
         kinds = f"sizes from {low[1]}x{low[0]} to {high[1]}x{high[0]}"
         what = f"{len(scaled)} of {len(sizes)} pictures scaled and cut to {shape[1]}x{shape[0]} ({kinds})"
         notes.append({"level": "info", "what": what, "count": len(scaled), "examples": [names[i] for i in scaled[:5]]})
+    notes += far(sizes, names)
     grey = np.flatnonzero(sizes[:, 2] == 1)
     if shape[2] == 3 and 0 < len(grey) < len(sizes):
         what = f"{len(grey)} of {len(sizes)} pictures are grey among colour"

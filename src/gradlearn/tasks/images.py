@@ -27,6 +27,7 @@ from gradlearn.data.mirror import mirror_ratio, shrunk
 from gradlearn.data.stored import Stored, take
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
+from gradlearn.insight.by_class import by_class, uneven
 from gradlearn.plan import Plan, batch_size, usual_epochs
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
@@ -104,6 +105,7 @@ class Images:
         self.n, self.notes = len(pictures.split["train"]), pictures.notes
         self.nbytes, self.fingerprint = pictures.pixels.nbytes, pictures.fingerprint
         self.shape = pictures.shape
+        self.uneven = uneven(pictures.labels[pictures.split["train"]], len(pictures.classes))
         self.made: Any = None  # the loss, once its options are known
         self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
 
@@ -283,13 +285,19 @@ class Images:
         return self.made
 
     def score(self, model: nn.Module, data: Data) -> Score:
-        """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean."""
+        """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean; where classes are uneven
+        also the means over classes.
+        """
         logp, labels = self.outputs(model, data)
         self.scored = (data, logp, labels)
         accuracy = (logp.argmax(1) == labels).double().mean().item()
         losses = F.nll_loss(logp, labels, reduction="none").double()
         error = losses.std(correction=0).item() / max(len(losses), 1) ** 0.5
-        return Score("accuracy", True, accuracy, {"accuracy": accuracy, "loss": losses.mean().item(), "loss_error": error})
+        every = {"accuracy": accuracy, "loss": losses.mean().item(), "loss_error": error}
+        if self.uneven and len(labels):
+            each = by_class(logp.argmax(1), labels, logp.shape[1])
+            every |= {"balanced_accuracy": each.balanced, "macro_f1": each.macro}
+        return Score("accuracy", True, accuracy, every)
 
     def outputs(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         """Log-probabilities (n, classes) and labels (n,) of all of the data; the model is in evaluation mode already."""
@@ -315,6 +323,12 @@ class Images:
             "classes": list(p.classes),
             "shape": list(self.shape),
         } | counts
+
+    def seconds_after(self) -> float:
+        """What looking for copies and labels in doubt takes, about."""
+        from gradlearn.seen import seconds_of_lint
+
+        return seconds_of_lint(self)
 
     def show(self, descent: Descent, record: Record) -> None:
         """Write what the report shows of the trained model beside curves."""
