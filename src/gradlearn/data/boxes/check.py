@@ -14,6 +14,7 @@ import numpy as np
 
 from gradlearn.data.boxes.listed import Faults, Listed, note
 from gradlearn.data.name import natural
+from gradlearn.data.reject import percent
 from gradlearn.errors import InputTrouble
 
 SLACK = 0.5  # pixels
@@ -133,7 +134,7 @@ def settle(faults: Faults, total: int, skip_bad: float) -> list[dict[str, Any]]:
         return []
     first, *more = sorted(faults.rejects, key=lambda r: natural(r.where))
     share = faults.count / total
-    counted = f"{faults.count} of {total} boxes are faulty ({100 * share:.2g} %)"
+    counted = f"{faults.count} of {total} boxes are faulty ({percent(share)})"
     if share < max(LEFT_OUT, skip_bad):
         examples = [f"{r.where}: {r.what}" for r in (first, *more)[:5]]
         return [note("warn", f"{counted} and left out", faults.count, examples)]
