@@ -67,9 +67,14 @@ def pairs(pixels: np.ndarray | Stored | Apart, small: np.ndarray, hashes: np.nda
         i, j = seen[i[near]], seen[j[near]]
         found.append(np.stack([np.minimum(i, j), np.maximum(i, j)], axis=1))
     candidates = np.unique(np.concatenate(found), axis=0)
-    parts = [candidates[a : a + PART] for a in range(0, len(candidates), PART)]
-    kept = [part[_alike(*(shrunk(take(pixels, part[:, k]), FINE, grey=False) for k in (0, 1)), most)] for part in parts]
-    return np.concatenate(kept) if kept else candidates
+    kept = [part for a in range(0, len(candidates), PART) if len(part := _kept(pixels, candidates[a : a + PART], most))]
+    return np.concatenate(kept) if kept else candidates[:0]
+
+
+def _kept(pixels: np.ndarray | Stored | Apart, candidates: np.ndarray, most: float) -> np.ndarray:
+    """Those of the pairs that are alike in colour and at twice the size, too."""
+    a, b = (shrunk(take(pixels, candidates[:, k]), FINE, grey=False) for k in (0, 1))
+    return candidates[_alike(a, b, most)]
 
 
 def usual(flat: np.ndarray) -> float:
