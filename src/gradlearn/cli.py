@@ -1,6 +1,6 @@
 """The command line: arguments in, one line or one JSON document out. Thin: every command is a call into the rest.
 
-    gradlearn train images [PATH] [--time 60s]     probe, twins, predict, evaluate, compare, report, resume, list, check
+    gradlearn train images [PATH] [--time 60s]     probe, twins, predict, evaluate, compare, report, resume, list, check, convert
 
 Nothing heavy is imported before a command needs it. With --json stdout holds one JSON document and nothing else.
 """
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from gradlearn import __version__, find
 from gradlearn import commands as act
 from gradlearn.arguments import (
+    amount,
     batch,
     bytes_of,
     positive,
@@ -137,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command("resume", act.resume, "go on with a run that was stopped").add_argument("run", type=Path)
     command("list", act.list_plugins, "what there is: tasks, updates, losses, ...").add_argument("kind", nargs="?", metavar="KIND")
+    _convert_options(command("convert", act.convert, "pictures with boxes from one form into another: VOC, COCO, YOLO"))
     sub = command("check", act.check, "is this machine set up; or: check gradient MODULE:FUNCTION, are two gradients the same")
     _check_options(sub)
     _minimize_options(command("minimize", act.minimize, "the lowest value of a function, and whether it is a minimum"))
@@ -173,6 +175,17 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     plan.add_argument("--clip", type=positive, help="bound on the norm of the gradient")
     plan.add_argument("--shift", type=int, help="augmentation: pixels")
     plan.add_argument("--mirror", type=yes_or_no, help="augmentation: left-right mirror images, yes or no")
+    plan.add_argument(
+        "--crop", type=amount, help="augmentation: a random crop, which leaves out up to this share of the area (0.65)"
+    )
+    plan.add_argument("--rotate", type=amount, help="augmentation: degrees each way (15)")
+    plan.add_argument(
+        "--trivial", type=yes_or_no, help="augmentation: one random change for each picture (TrivialAugment), yes or no"
+    )
+    plan.add_argument("--colour", type=amount, help="augmentation: brightness, contrast and saturation within 1 +- this (0.4)")
+    plan.add_argument("--cutout", type=int, help="augmentation: side in pixels of a covered square")
+    plan.add_argument("--mixup", type=amount, help="augmentation: alpha of two pictures mixed (0.2)")
+    plan.add_argument("--cutmix", type=amount, help="augmentation: alpha of a box of another picture (1.0)")
     plan.add_argument("--no-act", action="store_true", help="watch only; the first non-finite step ends the run")
     plan.add_argument(
         "--without", type=lambda text: text.split(","), help="checks and remedies to leave out, such as rewind,crawling"
@@ -197,6 +210,17 @@ def _check_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--examples", type=whole, default=32, help="of the data")
     sub.add_argument("--draws", type=whole, default=300, help="of a random gradient")
     sub.add_argument("--seed", type=int, default=0)
+
+
+def _convert_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("path", type=Path, help="a VOC or YOLO folder, a data.yaml, a COCO folder or JSON file; which, is found out")
+    sub.add_argument("out", type=Path, metavar="OUT", help="a new folder: it is there whole at the end, or not at all")
+    sub.add_argument("--to", required=True, choices=["voc", "coco", "yolo"])
+    sub.add_argument("--link", action="store_true", help="pictures as hard links instead of copies")
+    sub.add_argument("--clip-boxes", action="store_true", help="cut boxes that reach out of their pictures to them")
+    sub.add_argument("--skip-bad", type=share, default=0.0, help="leave out unreadable pictures and faulty boxes, up to this share")
+    sub.add_argument("--images", type=Path, metavar="DIR", help="where the pictures of a COCO file or a VOC folder are")
+    sub.add_argument("--follow-links-to", type=Path, metavar="DIR", help="a folder outside of the data that links may lead to")
 
 
 def _minimize_options(sub: argparse.ArgumentParser) -> None:

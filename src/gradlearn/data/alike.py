@@ -67,14 +67,12 @@ def pairs(pixels: np.ndarray | Stored | Apart, small: np.ndarray, hashes: np.nda
         i, j = seen[i[near]], seen[j[near]]
         found.append(np.stack([np.minimum(i, j), np.maximum(i, j)], axis=1))
     candidates = np.unique(np.concatenate(found), axis=0)
-    kept = [part for a in range(0, len(candidates), PART) if len(part := _kept(pixels, candidates[a : a + PART], most))]
-    return np.concatenate(kept) if kept else candidates[:0]
-
-
-def _kept(pixels: np.ndarray | Stored | Apart, candidates: np.ndarray, most: float) -> np.ndarray:
-    """Those of the pairs that are alike in colour and at twice the size, too."""
-    a, b = (shrunk(take(pixels, candidates[:, k]), FINE, grey=False) for k in (0, 1))
-    return candidates[_alike(a, b, most)]
+    parts = [candidates[a : a + PART] for a in range(0, len(candidates), PART)]
+    kept = []
+    for part in parts:
+        one, other = (shrunk(take(pixels, part[:, k]), FINE, grey=False) for k in (0, 1))
+        kept.append(part[_alike(one, other, most)])
+    return np.concatenate(kept) if kept else candidates
 
 
 def usual(flat: np.ndarray) -> float:

@@ -42,9 +42,10 @@ def lint(pictures: Pictures) -> list[dict[str, Any]]:
     group = side.astype(np.int64) * len(classes) + labels
     rows += near(pairs(pictures.pixels, small, hashes, group), labels, side, sides, classes, pictures.files)
     if blank.any():
-        n, some = int(blank.sum()), [int(i) for i in np.flatnonzero(blank)[:FEW]]
-        what = f"{n} pictures are blank (one colour all over)"
-        rows.append(_row("blank", "warn", what, n, [pictures.files[i] for i in some], [[i] for i in some]))
+        where = np.flatnonzero(blank)
+        what = f"{len(where)} pictures are blank (one colour all over)"
+        examples = [str(pictures.files[i]) for i in where[:FEW].tolist()]
+        rows.append(_row("blank", "warn", what, len(where), examples, [[i] for i in where[:FEW].tolist()]))
     if "train" in pictures.split:
         rows += balance(labels[pictures.split["train"]], classes)
     return pictures.notes + rows
