@@ -197,15 +197,14 @@ def _filters(task: Images, d: Descent, folder: Path) -> dict[str, Any]:
     found = filters.first(d.theta.model, task.shape[2])
     if isinstance(found, str):
         return {"reason": found}
-    name, layer = found
-    chosen = filters.order(layer.weight)
-    told: dict[str, Any] = {"layer": name, "shape": list(layer.weight.shape), "shown": len(chosen), "order": chosen}
-    told |= {"frozen": not layer.weight.requires_grad, "columns": filters.columns(len(chosen))}
-    told["after"] = png.write(folder / "filters-after.png", filters.sheet(layer.weight, chosen), most=4096)
-    begun = filters.first(fresh(task, task.plan.get("seed", 0)), task.shape[2])
-    if not isinstance(begun, str) and begun[1].weight.shape == layer.weight.shape:
-        told["before"] = png.write(folder / "filters-before.png", filters.sheet(begun[1].weight, chosen), most=4096)
-        told["changed"] = filters.changed(begun[1].weight, layer.weight.cpu())
+    chosen = filters.order(found.weight)
+    told: dict[str, Any] = {"layer": found.name, "shape": list(found.weight.shape), "shown": len(chosen), "order": chosen}
+    told |= {"frozen": found.frozen, "columns": filters.columns(len(chosen))}
+    told["after"] = png.write(folder / "filters-after.png", filters.sheet(found.weight, chosen), most=4096)
+    begun = None if found.frozen else filters.first(fresh(task, task.plan.get("seed", 0)), task.shape[2])
+    if isinstance(begun, filters.First) and begun.weight.shape == found.weight.shape:
+        told["before"] = png.write(folder / "filters-before.png", filters.sheet(begun.weight, chosen), most=4096)
+        told["changed"] = filters.changed(begun.weight, found.weight.cpu())
     return told
 
 

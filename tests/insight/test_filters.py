@@ -9,16 +9,25 @@ from torch import nn
 
 from gradlearn.insight import filters
 from gradlearn.models.convnet import ConvNet
+from gradlearn.models.resnet import ResNet
 
 
 def test_the_first_convolution_is_found_and_what_has_none_says_so() -> None:
     found = filters.first(ConvNet((8, 8, 1), 3, 16), 1)
     assert not isinstance(found, str)
-    assert found[0] == "features.0"
+    assert (found.name, found.frozen) == ("features.0", False)
     assert filters.first(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 1) == "the model has no convolution"
     assert "is one pixel wide" in str(filters.first(nn.Conv2d(3, 4, 1), 3))
     assert "looks at 4 channels" in str(filters.first(nn.Conv2d(4, 4, 3), 3))
     assert "looks at 1 channels" in str(filters.first(nn.Conv2d(1, 4, 3), 3))
+
+
+def test_fixed_filters_that_are_a_buffer_are_found_and_scales_are_not() -> None:
+    model = ResNet((12, 12, 3), 4, 8)
+    found = filters.first(model, 3)
+    assert not isinstance(found, str)
+    assert (found.name, found.frozen) == ("filters", True)
+    assert found.weight is model.filters
 
 
 def test_the_sheet_shows_the_strongest_first_about_a_middle_grey() -> None:

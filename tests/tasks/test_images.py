@@ -50,3 +50,18 @@ def test_a_batch_of_small_labels_and_rows_is_int64(task):
     assert batch.y.dtype == batch.index.dtype == torch.int64
     assert batch.index.tolist() == [86, 89]
     assert batch.y.tolist() == [86 % 3, 89 % 3]
+
+
+def test_means_over_classes_are_scored_only_where_classes_are_uneven(task):
+    model = task.model(0).eval()
+    with torch.no_grad():
+        assert set(task.score(model, task.data("valid")).all) == {"accuracy", "loss", "loss_error"}
+        task.pictures.labels[:40] = 0
+        uneven = Images(task.pictures, task.plan)
+        score = uneven.score(model, uneven.data("valid"))
+    logp, labels = uneven.scored[1:]
+    right = logp.argmax(1) == labels
+    recall = [right[labels == k].double().mean().item() for k in range(3)]
+    assert score.all["balanced_accuracy"] == pytest.approx(sum(recall) / 3)
+    assert 0.0 <= score.all["macro_f1"] <= 1.0
+    assert score.value == score.all["accuracy"]

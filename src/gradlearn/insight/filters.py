@@ -8,6 +8,7 @@ see. For networks whose first layer is no plane convolution of one or three chan
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,18 +18,31 @@ MOST = 64  # filters shown
 ZERO = 128
 
 
-def first(model: nn.Module, channels: int) -> tuple[str, nn.Conv2d] | str:
-    """The name and the layer of the first convolution in the order of definition; else the reason why none can be drawn."""
-    found = next(((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
-    if found is None:
+class First(NamedTuple):
+    """The first layer's filters."""
+
+    name: str  # of the layer, or of the tensor where it is a module's own
+    weight: Tensor  # (k, c, h, w)
+    frozen: bool  # not trained
+
+
+def first(model: nn.Module, channels: int) -> First | str:
+    """The first filters, in the order of definition, that see `channels` of a picture; else the reason why none can be drawn.
+
+    Those of a convolution, or a module's own tensor or buffer of that shape (fixed filters).
+    """
+    for name, module in model.named_modules():
+        own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+        for key, value in own.items():
+            if value.ndim == 4 and len(value) > 1 and value.shape[1] == channels in (1, 3) and max(value.shape[2:]) > 1:
+                place = name if isinstance(module, nn.Conv2d) else f"{name}.{key}".lstrip(".")
+                return First(place, value, not value.requires_grad)
+    name, layer = next(((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
+    if layer is None:
         return "the model has no convolution"
-    name, layer = found
-    inputs, size = layer.weight.shape[1], tuple(layer.weight.shape[2:])
-    if inputs not in (1, 3) or layer.groups > 1 or inputs != channels:
-        return f"the first convolution, {name}, looks at {layer.in_channels} channels, which are not those of a picture"
-    if max(size) < 2:
+    if max(layer.weight.shape[2:]) < 2:
         return f"the first convolution, {name}, is one pixel wide"
-    return name, layer
+    return f"the first convolution, {name}, looks at {layer.in_channels} channels, which are not those of a picture"
 
 
 def order(weight: Tensor) -> list[int]:
