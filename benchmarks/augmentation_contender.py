@@ -63,7 +63,7 @@ def torchvision(side: int) -> dict[str, Callable[[Tensor, Tensor], Any]]:
 
 
 def kornia(side: int) -> dict[str, Callable[[Tensor, Tensor], Any]]:
-    """kornia's augmentations of a batch."""
+    """kornia's augmentations of a batch. Its TrivialAugment takes one change for the whole batch: something else."""
     import kornia.augmentation as k
 
     each = {
@@ -72,7 +72,6 @@ def kornia(side: int) -> dict[str, Callable[[Tensor, Tensor], Any]]:
         "turn": k.RandomRotation(15.0, p=1.0),
         "colour": k.ColorJitter(0.4, 0.4, 0.4, 0.0, p=1.0),
         "cutout": k.RandomErasing(scale=(1 / 16, 1 / 16), ratio=(1.0, 1.0), p=1.0),
-        "trivial": k.auto.TrivialAugment(),
     }
     made: dict[str, Callable[[Tensor, Tensor], Any]] = {
         name: lambda x, y, change=change: change(x) for name, change in each.items()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from gradlearn.data.augment import Augment
 from gradlearn.data.images import Pictures
 from gradlearn.plan import Plan
 from gradlearn.tasks import images as module
-from gradlearn.tasks.images import Images, log_probabilities
+from gradlearn.tasks.images import Images, PictureData, log_probabilities
 
 
 @pytest.fixture
@@ -65,3 +68,58 @@ def test_means_over_classes_are_scored_only_where_classes_are_uneven(task):
     assert score.all["balanced_accuracy"] == pytest.approx(sum(recall) / 3)
     assert 0.0 <= score.all["macro_f1"] <= 1.0
     assert score.value == score.all["accuracy"]
+
+
+def photographs(side: int, channels: int, **user) -> Images:
+    """A task of 40 pictures of so many pixels a side."""
+    pixels = np.random.default_rng(1).integers(0, 256, (40, side, side, channels), dtype=np.uint8)
+    split = {"train": np.arange(30, dtype=np.int32), "valid": np.arange(30, 40, dtype=np.int32)}
+    files = [f"{i}.png" for i in range(40)]
+    pictures = Pictures(pixels, (np.arange(40) % 2).astype(np.uint8), ("a", "b"), files, split, "folder", "d", [], "")
+    return Images(pictures, Plan({"mirror": True, **user}))
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "epochs", "user", "chosen"),
+    [
+        (32, 3, 20.0, {}, Augment(shift=2, mirror=True)),
+        (32, 3, 1.5, {}, Augment(mirror=True)),
+        (32, 3, 20.0, {"crop": 0.5}, Augment(crop=0.5, mirror=True)),
+        (96, 3, 20.0, {}, Augment(crop=0.65, colour=0.2, mirror=True)),
+        (96, 3, 3.0, {}, Augment(crop=0.35, colour=0.2, mirror=True)),
+        (96, 1, 20.0, {}, Augment(crop=0.65, mirror=True)),
+        (96, 3, 20.0, {"crop": 0.0, "colour": 0.0}, Augment(shift=6, mirror=True)),
+        (32, 1, 20.0, {"cutmix": 1.0, "trivial": True, "cutout": 8}, Augment(2, True, trivial=True, cutout=8, cutmix=1.0)),
+    ],
+)
+def test_small_pictures_are_shifted_and_large_ones_cropped_unless_the_user_says_otherwise(side, channels, epochs, user, chosen):
+    task = photographs(side, channels, **user)
+    task.choose_augmentation(epochs)
+    assert task.data("train").augment == chosen
+    assert task.data("valid").augment == Augment()
+
+
+def test_mixed_targets_are_trained_on_and_classes_are_scored():
+    task = photographs(12, 1, cutmix=1.0, model="convnet", **{"convnet.width": 8})
+    data, index = task.data("train"), torch.arange(16)
+    batch, plain = data(index, 5), data(index, -1)
+    assert batch.y.shape == (16, 2)
+    assert torch.equal(plain.y, index % 2)
+    losses = task.losses(task.model(0), batch)
+    assert losses.total.shape == (16,)
+    assert torch.isfinite(losses.total).all()
+    assert torch.equal(data(index, 5).x, batch.x)
+
+
+def test_pictures_in_a_file_are_changed_as_those_in_memory(tmp_path):
+    from gradlearn.data.stored import Disk
+
+    task = photographs(24, 3, crop=0.5, colour=0.3, mixup=0.4)
+    disk = Disk(40, (24, 24, 3), tmp_path / "pixels")
+    disk.put(task.pictures.pixels)
+    other = Images(replace(task.pictures, pixels=disk.close()), task.plan)
+    index = torch.tensor([3, 29, 0, 3, 17])
+    for draw in (-1, 7):
+        one, two = (PictureData(t.pictures, t.pictures.split["train"], t.augment())(index, draw) for t in (task, other))
+        assert torch.equal(one.x, two.x)
+        assert torch.equal(one.y, two.y)

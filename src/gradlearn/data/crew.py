@@ -35,6 +35,7 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 
     def begin() -> None:
         torch.set_num_threads(1)  # of this thread, and of those that begin later: therefore the line before the return
+        torch.get_num_threads()  # PyTorch asks a thread once how many it has
         together.wait()
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=begin)

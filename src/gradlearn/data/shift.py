@@ -38,8 +38,12 @@ def shift_mirror(pixels: Tensor, draw: int, place: np.ndarray, shift: int, mirro
 
 def mirrored(pixels: Tensor, draw: int, place: np.ndarray) -> Tensor:
     """Half of the pictures (n, h, w, c) mirrored, the same as `shift_mirror` with the same draw."""
-    rows, out = np.flatnonzero(flips(draw, place)), pixels.clone()
-    out.numpy()[rows] = pixels.index_select(0, torch.from_numpy(rows)).flip(2).numpy()  # numpy copies whole rows; PyTorch, bytes
+    flip, out = flips(draw, place), torch.empty_like(pixels)
+    rows, rest = np.flatnonzero(flip), np.flatnonzero(~flip)
+    out.numpy()[rows] = (
+        pixels.index_select(0, torch.from_numpy(rows)).flip(2).numpy()
+    )  # numpy copies whole pictures; PyTorch, bytes
+    out.numpy()[rest] = pixels.numpy()[rest]
     return out
 
 

@@ -2,11 +2,11 @@
 
     op ~ U{14},  level ~ U{0, ..., 30} / 30,  sign ~ U{-1, 1};     picture <- op(picture, level * sign)
 
-Müller and Hutter, arXiv 2103.10158, the "wide" ranges: shear up to 0.99, move up to 32 pixels, turn up to 135 degrees, factors of
-brightness, saturation, contrast and sharpness up to 1 +- 0.99, posterize down to 2 bits, solarize from 255 down to 0, autocontrast,
-equalize, identity. What lies outside a picture is its mirror image, not black. Pictures are grouped by what has to be done: all
-warps are one pass, all changes of tone one look-up. For tens of epochs and more of photographs and objects; not for digits, whose
-shape is turned into another's.
+Müller and Hutter, arXiv 2103.10158, the "wide" ranges: shear up to 0.99, move up to 32 pixels (at most a side), turn up to 135
+degrees, factors of brightness, saturation, contrast and sharpness up to 1 +- 0.99, posterize down to 2 bits, solarize from 255 down
+to 0, autocontrast, equalize, identity. What lies outside a picture is its mirror image, not black. Pictures are grouped by what has
+to be done: all warps are one pass, all changes of tone one look-up. For tens of epochs and more of photographs and objects; not for
+digits, whose shape is turned into another's.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def changed(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.nda
 
 
 def _warped(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.ndarray) -> Tensor:
-    return warp(pixels, _maps(which, signed), smooth=False)
+    return warp(pixels, _maps(which, signed, min(FAR, *pixels.shape[1:3])), smooth=False)
 
 
 def _toned(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.ndarray) -> Tensor:
@@ -69,13 +69,13 @@ def _sharpened(pixels: Tensor, which: np.ndarray, level: np.ndarray, signed: np.
 GROUPS = ((WARPS, _warped), (TONES, _toned), (("saturation",), _saturated), (("sharpness",), _sharpened))
 
 
-def _maps(which: np.ndarray, signed: np.ndarray) -> np.ndarray:
+def _maps(which: np.ndarray, signed: np.ndarray, far: int) -> np.ndarray:
     maps, zero = np.empty((len(which), 2, 3)), np.zeros_like(signed)
     made = {
         "shear x": shear(STEEP * signed, zero),
         "shear y": shear(zero, STEEP * signed),
-        "move x": move(np.rint(FAR * signed), zero),
-        "move y": move(zero, np.rint(FAR * signed)),
+        "move x": move(np.rint(far * signed), zero),
+        "move y": move(zero, np.rint(far * signed)),
         "turn": turn(TURN * signed),
     }
     for name, each in made.items():
