@@ -38,6 +38,7 @@ EQUATION = (
     "cutout",
     "mixup",
     "cutmix",
+    "progressive",
     "without",
 )
 PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_every")

@@ -123,3 +123,26 @@ def test_pictures_in_a_file_are_changed_as_those_in_memory(tmp_path):
         one, two = (PictureData(t.pictures, t.pictures.split["train"], t.augment())(index, draw) for t in (task, other))
         assert torch.equal(one.x, two.x)
         assert torch.equal(one.y, two.y)
+
+
+def test_pictures_are_small_in_the_first_part_of_a_run_and_full_in_the_rest():
+    task = photographs(32, 3, model="resnet", **{"resnet.precision": "float32"})
+    task.choose()
+    data, index = task.data("train"), torch.arange(4)
+    assert task.plan["progressive"] is True
+    assert data.until == 0.7
+    shapes = []
+    for share in (0.0, 0.69, 0.7, 1.0):
+        data.follow(share)
+        shapes.append(tuple(data(index, 1).x.shape[2:]))
+    assert shapes == [(24, 24), (24, 24), (32, 32), (32, 32)]
+    assert data(index, -1).x.shape[2:] == (32, 32)
+    data.follow(0.0)
+    assert data(index, -1).x.shape[2:] == (32, 32)
+
+
+def test_whoever_wants_full_pictures_from_the_start_has_them():
+    task = photographs(32, 3, model="resnet", progressive=False, **{"resnet.precision": "float32"})
+    task.choose()
+    assert task.data("train").until == 0.0
+    assert task.data("train")(torch.arange(4), 1).x.shape[2:] == (32, 32)

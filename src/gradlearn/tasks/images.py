@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from gradlearn.data.apart import Apart
 from gradlearn.data.augment import Augment, apply, augment_of
 from gradlearn.data.mirror import mirror_ratio, shrunk
+from gradlearn.data.progressive import LEAST, UNTIL, small
 from gradlearn.data.stored import Stored, take
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
@@ -55,6 +56,11 @@ class PictureData:
         self.labels = torch.from_numpy(np.ascontiguousarray(pictures.labels))
         self.pixels, self.at = _in_memory(pictures.pixels, rows)
         self.augment, self.strength = augment or Augment(), 1.0
+        self.until, self.late = (UNTIL if self.augment.size is not None else 0.0), False
+
+    def follow(self, share: float) -> None:
+        """In the rest of a run pictures are of full size, where they are smaller in its first part."""
+        self.late = share >= self.until
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,7 +74,8 @@ class PictureData:
             pixels = torch.from_numpy(self.pictures.pixels.take(rows.numpy()))
         labels = self.labels.index_select(0, rows).long()
         if draw >= 0:
-            pixels, labels = apply(self.augment, pixels, labels, len(self.pictures.classes), draw, self.strength)
+            augment = replace(self.augment, size=None) if self.late else self.augment
+            pixels, labels = apply(augment, pixels, labels, len(self.pictures.classes), draw, self.strength)
         return Batch(pixels.permute(0, 3, 1, 2), labels, rows, draw)
 
     @property
@@ -139,6 +146,10 @@ class Images:
         plan.choose("model", given or usual, "its options were given" if given else f"pictures of {side} {SMALL} pixels a side")
         if plan["model"] not in MODELS:
             raise InputTrouble(f"--model {plan['model']}: no network for pictures{nearest(plan['model'], MODELS)}")
+        large = plan["model"] == "resnet" and min(self.shape[:2]) >= LEAST
+        plan.choose(
+            "progressive", large, "three quarters of the side in the first part of the run" if large else "too small for it"
+        )
         if plan["model"] == "resnet":
             plan.choose("resnet.precision", *precision(plan["device"]), "measured")
         plan.choose("batch", 64 if n < 5000 else 128, f"{n} training pictures; larger batches are no faster on a processor")
@@ -259,7 +270,8 @@ class Images:
 
     def augment(self) -> Augment:
         """How training pictures are changed, as far as it is chosen. Raises InputTrouble for a dial out of range."""
-        return augment_of({name: choice.value for name, choice in self.plan.items()}, self.shape[:2])
+        augment = augment_of({name: choice.value for name, choice in self.plan.items()}, self.shape[:2])
+        return replace(augment, size=small(self.shape[:2])) if self.plan.get("progressive") else augment
 
     def collect(self, model: nn.Module, now: Now) -> Data:
         """The same pictures in every round."""
