@@ -118,7 +118,7 @@ def test_the_report_shows_them_all_and_escapes_what_they_are_called(trained: Pat
         "Where it hesitates",
         "How sure may one be of its probabilities?",
         "What it looks at",
-        "What the first filters became",
+        "What the first filters look for",
     ):
         assert f"<h2>{piece}</h2>" in text
     assert "Labels in doubt" in text

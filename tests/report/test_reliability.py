@@ -50,6 +50,9 @@ def test_label_smoothing_is_named_where_it_explains_it(make: Make) -> None:
     assert "Label smoothing" not in reliability.told(run)
     run.settings["choice"]["cross_entropy.label_smoothing"] = {"value": 0.1, "by": "plan", "why": ""}
     assert "Label smoothing of 0.1 asks it never to be more than 91.0% sure, which is the likely cause" in reliability.told(run)
+    hardly = made(lambda *a: make("healthy", "hardly"), test=part(confidence=0.5, accuracy=0.8))
+    hardly.settings["choice"]["cross_entropy.label_smoothing"] = {"value": 0.1, "by": "plan", "why": ""}
+    assert "Label smoothing" not in reliability.told(hardly)  # it is unsure for other reasons
     over = made(lambda *a: make("healthy", "over"), test=part(confidence=0.99, z=-6.0))
     over.settings["choice"]["cross_entropy.label_smoothing"] = {"value": 0.1, "by": "plan", "why": ""}
     assert "Label smoothing" not in reliability.told(over)

@@ -222,7 +222,7 @@ def _sight(run: Run) -> str:
         )
         parts.append(_section("What it looks at", pictures, lede))
     if pictures := sight.filters(run):
-        parts.append(_section("What the first filters became", pictures, sight.told(run)))
+        parts.append(_section("What the first filters look for", pictures, sight.told(run)))
     return "".join(parts)
 
 

@@ -18,6 +18,7 @@ from gradlearn.report.folder import Run
 SPLITS = {"test": "test", "valid": "validation"}
 WIDTH, LEFT, TOP, SIDE, UNDER = 400, 46, 26, 300, 66  # of the drawing; `UNDER`: the counts below it
 BEYOND = 2.0  # standard errors
+NEARLY = 0.8  # of the confidence that smoothing allows
 SMALL = 0.01  # a mean gap that is nothing to speak of, however sure
 
 
@@ -92,7 +93,7 @@ def told(run: Run) -> str:
     sure, right = words.percent(part.confidence), words.percent(part.accuracy)
     lead = f"On the {words.plural(part.n, SPLITS[split] + ' picture')} it is {sure} sure on average and right {right} of the time"
     sentences = [f"{lead}: {_judged(part)}."]
-    if part.verdict == "under" and (why := _smoothed(run)):
+    if part.verdict == "under" and (why := _smoothed(run, part.confidence)):
         sentences.append(why)
     error = f"Its expected calibration error is {words.points(part.ece)}"
     mended = _mended(run, split, part.ece)
@@ -107,13 +108,15 @@ def _judged(part: Part) -> str:
     )
 
 
-def _smoothed(run: Run) -> str:
-    """Whether smoothing of the labels explains that it never dares to be sure."""
+def _smoothed(run: Run, confidence: float) -> str:
+    """Whether smoothing of the labels explains that it never dares to be sure: it is about as sure as that allows."""
     smoothing = words.finite(measured.choice(run.settings, "cross_entropy.label_smoothing"))
     classes = measured.data(run.settings).get("classes")
     if not smoothing or smoothing <= 0.0 or not isinstance(classes, list) or len(classes) < 2:
         return ""
     most = 1.0 - smoothing + smoothing / len(classes)
+    if confidence < NEARLY * most:
+        return ""
     mixed = any(row["name"] == "turn" and row["dial"] in ("mix", "smooth") and row["after"] for row in run.actions)
     more = ", and the mixing or smoothing that was turned up on the way even less," if mixed else ","
     return (
