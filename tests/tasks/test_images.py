@@ -126,7 +126,7 @@ def test_pictures_in_a_file_are_changed_as_those_in_memory(tmp_path):
 
 
 def test_pictures_are_small_in_the_first_part_of_a_run_and_full_in_the_rest():
-    task = photographs(32, 3, model="resnet", **{"resnet.precision": "float32"})
+    task = photographs(32, 3, model="resnet", device="cpu", **{"resnet.precision": "float32"})
     task.choose()
     data, index = task.data("train"), torch.arange(4)
     assert task.plan["progressive"] is True
@@ -142,7 +142,7 @@ def test_pictures_are_small_in_the_first_part_of_a_run_and_full_in_the_rest():
 
 
 def test_whoever_wants_full_pictures_from_the_start_has_them():
-    task = photographs(32, 3, model="resnet", progressive=False, **{"resnet.precision": "float32"})
+    task = photographs(32, 3, model="resnet", device="cpu", progressive=False, **{"resnet.precision": "float32"})
     task.choose()
     assert task.data("train").until == 0.0
     assert task.data("train")(torch.arange(4), 1).x.shape[2:] == (32, 32)
