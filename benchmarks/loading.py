@@ -59,7 +59,7 @@ def generate(folder: Path, source: Path, n: int) -> int:
 
 def epochs(folder: Path, rounds: int) -> dict[str, list[list[dict[str, Any]]]]:
     """Of each contender, in each round, what it answered for each epoch; contenders take turns within a round."""
-    extra = {"FOLDER": str(folder)}
+    extra = {"FOLDER": str(folder), "OMP_WAIT_POLICY": "PASSIVE"}  # a thread that waits spins for no one, whoever else is there
     peers = {name: Worker(str(PEER_PYTHON), "loading_contender.py", name, extra) for name in PEERS}
     found: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in (*OURS, *PEERS)}
     for peer in peers.values():
