@@ -1,0 +1,222 @@
+"""A detector for pictures: one stage, no anchor boxes; every place of every level says what is there, and how far its sides are.
+
+    x <- (x - mean) * scale                                                  (n, c, h, w), uint8 or float in 0..255
+    stem     blocks of 4 x 4 pixels as channels, conv 3x3                    stride 4
+    stages   conv 3x3 of stride 2, residual blocks of two convs 3x3          strides 8, 16, ...: channels 2, 4, 8 width
+    pyramid  every level + the coarser ones, then + the finer ones           Lin et al., arXiv 1612.03144; Liu et al., 1803.01534
+    head     two convs 3x3 for all levels, norms of each level's own; then   Tian et al., FCOS, arXiv 1904.01355
+             scores (classes) and log of the distances to the four sides, in strides
+
+Nearly all of its arithmetic is dense 3x3 convolutions, which is what a processor is fast at; with `bf16` their products are made of
+16-bit numbers where the machine has units for that. For pictures of 100 to 1,500 pixels a side, and objects of at least 6 pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gradlearn.errors import InputTrouble
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+__all__ = ["Detector", "Places", "calibrate", "decode", "places"]
+
+STRIDES = (4, 8, 16, 32, 64)
+MULTIPLES = (1, 2, 4, 8, 8)  # of the width: channels of each stride
+DEPTHS = (1, 2, 2, 1, 1)  # residual blocks of each stride
+PRIOR = 0.02  # score of every class everywhere before training
+REACH = 2.0  # strides from a place to each side of its box, before training
+FAR = 6.0  # log of the largest distance, in strides
+
+
+class Places(NamedTuple):
+    """Where the answers of a detector are, for pictures of one size: all places of the first level, row by row, then the next."""
+
+    centres: Tensor  # (a, 2) x, y in pixels
+    strides: Tensor  # (a,) float32
+    shapes: tuple[tuple[int, int], ...]  # (h, w) of each level
+
+
+class Detector(nn.Module):
+    """Pictures (n, c, h, w), uint8 or float in 0..255, of any size -> for each level (n, classes + 4, h / stride, w / stride).
+
+    Args:
+        shape: (h, w, c) of the pictures it is meant for, at least 32 x 32; only `multiplications` depends on h and w.
+        classes: how many, at least 1.
+        width: channels at stride 4; arithmetic grows with its square; take a multiple of 8.
+        strides: of the levels, each twice the one before, out of 4, 8, 16, 32, 64.
+        bf16: whether the products of convolutions are made of 16-bit numbers.
+
+    Raises:
+        InputTrouble: a picture too small, no channel, no class, no width, or other strides.
+    """
+
+    mean: Tensor  # (1, c, 1, 1), of the bytes
+    scale: Tensor  # (1, c, 1, 1), one over their standard deviation
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        width: int = 32,
+        strides: Sequence[int] = (8, 16, 32),
+        bf16: bool = False,
+    ) -> None:
+        super().__init__()
+        height, breadth, channels = shape
+        first = STRIDES.index(strides[0]) if strides and strides[0] in STRIDES else -1
+        if first < 0 or tuple(strides) != STRIDES[first : first + len(strides)]:
+            raise InputTrouble(f"--detector.strides {list(strides)}: each must be twice the one before, from {STRIDES}")
+        if min(height, breadth) < 32 or channels < 1:
+            raise InputTrouble(f"Detector {shape}: pictures must be at least 32 x 32 with 1 channel; enlarge them")
+        if classes < 1 or width < 1:
+            raise InputTrouble(f"Detector: {classes} classes, width {width}; it takes at least 1 class and width 1")
+        self.shape, self.classes, self.width, self.strides, self.bf16 = tuple(shape), classes, width, tuple(strides), bf16
+        self.register_buffer("mean", torch.full((1, channels, 1, 1), 127.5))
+        self.register_buffer("scale", torch.full((1, channels, 1, 1), 1 / 64))
+        depth = first + len(strides)
+        sizes = [width * m for m in MULTIPLES[:depth]]
+        neck = 2 * width
+        self.stem = _conv(16 * channels, width)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *([_conv(sizes[k - 1], sizes[k], stride=2)] if k else []), *(_Residual(sizes[k]) for _ in range(DEPTHS[k]))
+            )
+            for k in range(depth)
+        )
+        self.first = first
+        levels = len(strides)
+        self.sides = nn.ModuleList(nn.Conv2d(size, neck, 1) for size in sizes[first:])
+        self.up = nn.ModuleList(_conv(neck, neck) for _ in range(levels - 1))
+        self.down = nn.ModuleList(_conv(neck, neck, stride=2) for _ in range(levels - 1))
+        self.head = nn.ModuleList(_OfLevels(neck, levels) for _ in range(2))
+        self.predict = nn.Conv2d(neck, classes + 4, 1)
+        with torch.no_grad():
+            nn.init.normal_(self.predict.weight, std=0.01)
+            assert self.predict.bias is not None
+            self.predict.bias[:classes].fill_(math.log(PRIOR / (1.0 - PRIOR)))
+            self.predict.bias[classes:].fill_(math.log(REACH))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """x: (n, c, h, w); returns raw answers of each level, finest first: `decode` says what they mean."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            return self._answers(blocks((x.float() - self.mean) * self.scale))
+
+    def _answers(self, x: Tensor) -> list[Tensor]:
+        x, found = self.stem(x), []
+        for k, stage in enumerate(self.stages):
+            x = stage(x)
+            if k >= self.first:
+                found.append(self.sides[k - self.first](x))
+        for k in range(len(found) - 2, -1, -1):
+            coarser = F.interpolate(found[k + 1], size=found[k].shape[2:], mode="nearest")
+            found[k] = self.up[k](F.relu(found[k] + coarser))
+        found[-1] = F.relu(found[-1]) if len(found) == 1 else found[-1]
+        for k in range(1, len(found)):
+            found[k] = found[k] + self.down[k - 1](found[k - 1])
+        for layer in self.head:
+            found = layer(found)
+        return [self.predict(x) for x in found]
+
+    @property
+    def multiplications(self) -> int:
+        """Multiply-adds of one picture forward; a training step costs about 3 times as many a picture."""
+        return sum(weight * places for weight, places in self._work())
+
+    def _work(self) -> list[tuple[int, int]]:
+        """(weights, places) of every convolution, as often as it runs."""
+        height, breadth, _ = self.shape
+        places = [-(-height // s) * -(-breadth // s) for s in STRIDES[: len(self.stages)]]
+        rows = [(self.stem[0].weight.numel(), places[0])]
+        for k, stage in enumerate(self.stages):
+            rows += [(m.weight.numel(), places[k]) for m in stage.modules() if isinstance(m, nn.Conv2d)]
+        for k, at in enumerate(places[self.first :]):
+            shared = [m for m in (*self.head.modules(), self.predict) if isinstance(m, nn.Conv2d)]
+            rows += [(m.weight.numel(), at) for m in (self.sides[k], *shared)]
+            rows += [(self.up[k][0].weight.numel(), at)] if k < len(self.up) else []
+            rows += [(self.down[k - 1][0].weight.numel(), at)] if k else []
+        return rows
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class _Residual(nn.Module):
+    """x + f(x), with f zero before training."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.one = _conv(channels, channels)
+        self.two = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.norm(self.two(self.one(x))))
+
+
+class _OfLevels(nn.Module):
+    """One convolution for all levels, whose answers differ in scale: each level has a norm of its own."""
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(levels))
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        return [F.relu(norm(self.conv(x))) for norm, x in zip(self.norms, levels, strict=True)]
+
+
+def blocks(x: Tensor, side: int = 4) -> Tensor:
+    """(n, c, h, w) -> (n, c side^2, h / side, w / side), channels last in memory; zeros fill up to the right and below."""
+    n, c, height, width = x.shape
+    if height % side or width % side:
+        x = F.pad(x, (0, -width % side, 0, -height % side))
+    rows, columns = -(-height // side), -(-width // side)
+    x = x.reshape(n, c, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(n, rows, columns, c * side * side).permute(0, 3, 1, 2)
+
+
+def places(answers: Sequence[Tensor], strides: Sequence[int]) -> Places:
+    """Where the answers of these levels are."""
+    centres, of = [], []
+    for answer, stride in zip(answers, strides, strict=True):
+        height, width = answer.shape[2:]
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        centres.append(((torch.stack([x, y], -1) + 0.5) * stride).view(-1, 2))
+        of.append(torch.full((height * width,), float(stride)))
+    shapes = tuple((int(a.shape[2]), int(a.shape[3])) for a in answers)
+    device = answers[0].device
+    return Places(torch.cat(centres).to(device), torch.cat(of).to(device), shapes)
+
+
+def decode(answers: Sequence[Tensor], at: Places) -> tuple[Tensor, Tensor]:
+    """Raw answers -> scores before the sigmoid (n, a, classes), and boxes (n, a, 4) x1, y1, x2, y2 in pixels; float32."""
+    flat = torch.cat([a.float().flatten(2) for a in answers], 2).transpose(1, 2)
+    reach = flat[..., -4:].clamp(max=FAR).exp() * at.strides[:, None]  # left, up, right, down
+    return flat[..., :-4], torch.cat([at.centres - reach[..., :2], at.centres + reach[..., 2:]], -1)
+
+
+def calibrate(model: Detector, pixels: Tensor) -> None:
+    """Sets mean and scale so that these pictures, (n, c, h, w) uint8, have mean 0 and variance 1 in each channel."""
+    if pixels.ndim != 4 or pixels.shape[1] != model.mean.shape[1] or pixels.shape[0] == 0:
+        raise InputTrouble(
+            f"calibrate: pictures of shape {tuple(pixels.shape)}; (n, {model.mean.shape[1]}, h, w) with n > 0 is needed"
+        )
+    deviation, mean = torch.std_mean(pixels.transpose(0, 1).flatten(1).double(), dim=1, correction=0)
+    with torch.no_grad():
+        model.mean.copy_(mean.view(model.mean.shape))
+        model.scale.copy_(torch.where(deviation > 1e-3, 1 / deviation.clamp_min(1e-3), 1.0).view(model.mean.shape))
