@@ -46,7 +46,7 @@ def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int
     from gradlearn.session import begin
 
     with Live(quiet=options.json) as live:
-        summary = begin(options.path, user, reading, options.runs, options.name, begun, live.show, live.say)
+        summary = begin(options.task, options.path, user, reading, options.runs, options.name, begun, live.show, live.say)
     return tell(summary, options.json)
 
 

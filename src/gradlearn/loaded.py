@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.errors import CheckpointTrouble, InputTrouble
+from gradlearn.find import find, names
 from gradlearn.loop import evaluating
 from gradlearn.record.folder import open_run
 from gradlearn.record.weights import read_model
@@ -70,15 +71,12 @@ def load(folder: Path, model: nn.Module | None = None) -> Loaded:
     if not (folder / "model").is_dir():
         raise CheckpointTrouble(f"{folder}: no trained model yet; finish the run with: gradlearn resume {folder}")
     tensors, card = read_model(folder)
-    if card.get("task") == "images":
-        from gradlearn.tasks.images import rebuild
-
-        model = rebuild(card)
-    elif model is None:
+    empty: nn.Module | None = find("tasks", card["task"]).rebuild(card) if card.get("task") in names("tasks") else model
+    if empty is None:
         raise InputTrouble(f"{folder}: a run of fit() does not say how its module is made; call load(run, model=YourModule())")
-    fill(model, tensors)
-    model.eval()
-    return Loaded(model, card)
+    fill(empty, tensors)
+    empty.eval()
+    return Loaded(empty, card)
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

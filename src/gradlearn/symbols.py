@@ -269,6 +269,41 @@ class Task(Protocol):
     def score(self, model: nn.Module, data: Data) -> Score: ...
 
 
+class Offered(Task, Protocol):
+    """A task that the command line offers, `tasks/NAME.py`: it has read its data, and has a say in the plan.
+
+    Also `read(path, plan, **reading)`, a class method that makes one, and `rebuild(card)`, a static one: the empty model of a card.
+    """
+
+    n: int  # training examples
+    nbytes: int  # of the data, as they are kept
+    notes: list[dict[str, Any]]  # what the reading had to say: rows of level, what, count, examples
+    fingerprint: str  # SHA-256 over the data
+    usual: Mapping[str, Any]  # sizes of the model that the first measurement is made with
+
+    def found(self) -> str: ...  # what the data are, in a line
+
+    def choose(self) -> None: ...  # what does not depend on the length of the run
+
+    def choose_size(self) -> None: ...  # of the model, where the time is open
+
+    def choose_size_in(self, seconds: float, pace: float) -> None: ...  # `pace`: seconds for one example at the usual size
+
+    def choose_augmentation(self, epochs: float) -> None: ...
+
+    def suggested_epochs(self, n: int) -> int: ...
+
+    def work(self) -> float: ...  # floating-point operations of a step, about
+
+    def again(self, plan: Any, rows: Tensor | None = None) -> Task: ...  # under another plan, of the training examples only these
+
+    def described(self) -> dict[str, Any]: ...  # the [data] table of run.toml
+
+    def show(self, descent: Any, record: Any) -> None: ...  # writes what the report shows of the trained model
+
+    def card(self) -> dict[str, Any]: ...  # what `predict` and `load` need beside the weights
+
+
 class Objective(Protocol):
     """L as the gradient sees it: the task's losses plus penalties on theta, for one batch."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,14 @@ from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
 if TYPE_CHECKING:
     from gradlearn.data.images import Pictures
+    from gradlearn.loop import Descent
+    from gradlearn.record.record import Record
 
 __all__ = ["Images"]
 
 PART = 1 << 18  # bytes of pictures scored at once, at most a batch (of tiny ones 500): no tensor is larger than in a training step
 MODELS = ("convnet",)
+FOUND = {"digits": "scikit-learn's digits", "folder": "an image folder", "idx": "an IDX folder", "parquet": "image Parquet"}
 WIDTHS = (16, 24, 32, 48, 64, 96)
 
 
@@ -85,16 +89,40 @@ class Images:
     """
 
     name = "images"
+    usual: Mapping[str, Any] = {"convnet.width": 32}  # to measure with
 
     def __init__(self, pictures: Pictures, plan: Plan) -> None:
         self.pictures, self.plan = pictures, plan
+        self.n, self.notes = len(pictures.split["train"]), pictures.notes
+        self.nbytes, self.fingerprint = pictures.pixels.nbytes, pictures.fingerprint
         self.shape = tuple(int(k) for k in pictures.pixels.shape[1:])
         self.made: Any = None  # the loss, once its options are known
         self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
 
+    @classmethod
+    def read(cls, path: Path | None, plan: Plan, **reading: Any) -> Images:
+        """Read the pictures and make the task. `reading` goes to `data.images.read`."""
+        from gradlearn.data.images import read
+
+        return cls(read(path, seed=plan.get("seed", 0), **reading), plan)
+
+    def again(self, plan: Plan, rows: Tensor | None = None) -> Images:
+        """The same task under another plan, of the training pictures only these rows."""
+        pictures = self.pictures
+        if rows is not None:
+            pictures = replace(pictures, split=pictures.split | {"train": pictures.split["train"][rows.numpy()]})
+        return Images(pictures, plan)
+
+    def found(self) -> str:
+        """What was found where the data were to be, in a line."""
+        (h, w, c), split = self.shape, self.pictures.split
+        counts = ", ".join(f"{len(rows):,} {part}" for part, rows in split.items())
+        colour = "grey" if c == 1 else "colour"
+        return f"{FOUND[self.pictures.kind]}: {len(self.pictures.classes)} classes, pictures of {h} x {w} {colour}; {counts}"
+
     def choose(self) -> None:
         """Model, loss and update: what does not depend on the length of the run."""
-        plan, n = self.plan, len(self.pictures.split["train"])
+        plan, n = self.plan, self.n
         plan.choose("model", "convnet", "pictures: a convolutional network")
         if plan["model"] not in MODELS:
             raise InputTrouble(f"--model {plan['model']}: no network for pictures{nearest(plan['model'], MODELS)}")
@@ -119,7 +147,7 @@ class Images:
 
         The largest width that sees every picture ten times: more passes are worth more than more width up to there.
         """
-        n = len(self.pictures.split["train"])
+        n = self.n
         if self.plan["model"] != "convnet" or "convnet.width" in self.plan:
             return
         usual = self._network(32).multiplications
@@ -162,7 +190,7 @@ class Images:
     def work(self) -> float:
         """Floating-point operations of one training step, about: forward, and twice that backward."""
         model = find("models", self.plan["model"])(self.shape, len(self.pictures.classes), **self.plan.options(self.plan["model"]))
-        return 6.0 * getattr(model, "multiplications", 0) * batch_size(self.plan, len(self.pictures.split["train"]))
+        return 6.0 * getattr(model, "multiplications", 0) * batch_size(self.plan, self.n)
 
     def lint(self) -> list[dict[str, Any]]:
         """What is to be said about the data: rows of level, what, count, examples."""
@@ -226,7 +254,7 @@ class Images:
     def outputs(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         """Log-probabilities (n, classes) and labels (n,) of all of the data; the model is in evaluation mode already."""
         n, size = len(data), max(PART // math.prod(self.shape), 1)
-        size = 500 if size >= 500 else min(size, batch_size(self.plan, len(self.pictures.split["train"])))
+        size = 500 if size >= 500 else min(size, batch_size(self.plan, self.n))
         # made before the first part: what outlives a part would keep the memory of those before it from being used again
         logp, labels = torch.empty(n, len(self.pictures.classes)), torch.empty(n, dtype=torch.int64)
         mirror = bool(self.plan.get("mirror_score", False))
@@ -248,6 +276,12 @@ class Images:
             "shape": list(self.shape),
         } | counts
 
+    def show(self, descent: Descent, record: Record) -> None:
+        """Write what the report shows of the trained model beside curves."""
+        from gradlearn.seen import write_pictures
+
+        write_pictures(self, descent, record)
+
     def card(self) -> dict[str, Any]:
         """What `predict` and `load` need beside the weights."""
         name = self.plan["model"]
@@ -260,11 +294,11 @@ class Images:
             "mirror_score": bool(self.plan.get("mirror_score", False)),
         }
 
-
-def rebuild(card: Mapping[str, Any]) -> nn.Module:
-    """The empty network that a card describes."""
-    model = find("models", card["model"])(tuple(card["shape"]), len(card["classes"]), **card["options"])
-    return model.to(memory_format=torch.channels_last)
+    @staticmethod
+    def rebuild(card: Mapping[str, Any]) -> nn.Module:
+        """The empty network that a card describes."""
+        model = find("models", card["model"])(tuple(card["shape"]), len(card["classes"]), **card["options"])
+        return model.to(memory_format=torch.channels_last)
 
 
 def calibrate(model: nn.Module, data: PictureData, most: int = 1 << 22) -> None:
@@ -283,10 +317,3 @@ def log_probabilities(model: nn.Module, x: Tensor, mirror: bool) -> Tensor:
         return logp
     other = F.log_softmax(model(x.flip(3).contiguous(memory_format=torch.channels_last)), 1)
     return torch.logaddexp(logp, other) - math.log(2.0)
-
-
-def prepare(path: Path | None, plan: Plan, **reading: Any) -> Images:
-    """Read the pictures and make the task. `reading` goes to `data.images.read`."""
-    from gradlearn.data.images import read
-
-    return Images(read(path, seed=plan.get("seed", 0), **reading), plan)
