@@ -2,9 +2,9 @@
 
     on the canvas = (in the file - offset) * scale,       pixels (n, 3, h, w) uint8, grey where no picture is
 
-Decoded once and kept in memory at the size that is trained on, so that a batch is a few copies. The canvas is as high and as wide as
-nine in ten of the pictures are when their longer sides are `size`: pictures of one shape waste none of it. A batch of 1,000
-pictures of 640 x 480 takes 0.9 GB.
+Decoded once and kept in memory at the size that is trained on, so that a batch is a few copies; 1,000 pictures of 640 x 480 take
+0.9 GB. The canvas is as high and as wide as nine in ten of the pictures are when their longer sides are `size`: pictures of one
+shape waste none of it.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def _boxes(
 
 
 def filled_up(boxes: NDArray[np.floating], labels: NDArray[np.integer], picture: NDArray[np.integer], n: int) -> Tensor:
-    """(n, most, 5) label, x1, y1, x2, y2 of boxes that are sorted by picture; as many rows as the picture with most has, at least 1."""
+    """(n, most, 5) label, x1, y1, x2, y2 of boxes sorted by picture; as many rows as the picture with most has, at least 1."""
     counts = np.bincount(picture, minlength=n)
     y = np.full((n, max(int(counts.max(initial=0)), 1), 5), NOTHING, np.float32)
     at = np.arange(len(picture)) - np.repeat(np.cumsum(counts) - counts, counts)
