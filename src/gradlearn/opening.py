@@ -120,8 +120,9 @@ def _measure(task: Offered, plan: Plan, left: float) -> tuple[float, float, floa
     """(seconds a step, share of time that scoring on the way takes, seconds for everything after the last step)."""
     n = task.n
     pace = _pace(task, plan, left)
+    measured = task.usual
     task.choose_size_in(left, pace / batch_size(plan, n))
-    if any(plan.get(name, value) != value for name, value in task.usual.items()):
+    if any(plan.get(name, value) != value for name, value in measured.items()):
         pace = _pace(task, plan, left)
     task.choose_augmentation(left / pace * batch_size(plan, n) / n)
     d = build(task, _scratch(task, plan), valid=task.data("valid"), test=task.data("test"))
@@ -152,14 +153,14 @@ def _scratch(task: Offered, plan: Plan) -> Plan:
     scratch = Plan({k: c.value for k, c in plan.items() if k != "time"} | {"steps": 1000})
     for name, value in task.usual.items():
         scratch.choose(name, value, "to measure with")
-    choose_descent(scratch)
+    choose_descent(scratch, task.n)
     return scratch
 
 
 def built(task: Offered, plan: Plan) -> Descent:
     """The descent of a plan whose length is known."""
     torch.set_num_threads(plan["threads"])
-    choose_descent(plan)
+    choose_descent(plan, task.n, task.targets)
     looks = plan.choose("looks", 20, "scores on the way")
     plan.choose("score_every", max(plan["steps"] // (looks + 1), 1) if looks else 0, "follows from the looks")
     check_names(plan)

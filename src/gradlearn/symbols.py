@@ -279,7 +279,8 @@ class Offered(Task, Protocol):
     nbytes: int  # of the data, as they are kept
     notes: list[dict[str, Any]]  # what the reading had to say: rows of level, what, count, examples
     fingerprint: str  # SHA-256 over the data
-    usual: Mapping[str, Any]  # sizes of the model that the first measurement is made with
+    usual: Mapping[str, Any]  # the model and its sizes that the first measurement is made with
+    targets: float  # how many there are to a parameter of the model
 
     def found(self) -> str: ...  # what the data are, in a line
 

@@ -10,6 +10,7 @@ about 64 pixels a side, and for fewer than a few hundred of them, a pretrained n
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
 __all__ = ["Images"]
 
 PART = 1 << 18  # bytes of pictures scored at once, at most a batch (of tiny ones 500): no tensor is larger than in a training step
-MODELS = ("convnet",)
+MODELS = ("resnet", "convnet")
 FOUND = {"digits": "scikit-learn's digits", "folder": "an image folder", "idx": "an IDX folder", "parquet": "image Parquet"}
+SMALL = 16  # pixels a side below which there is little to whiten or to go deep on
 WIDTHS = (16, 24, 32, 48, 64, 96)
+PASSES = {"resnet": 6.0, "convnet": 10.0}  # over the pictures, worth more than width up to there
 
 
 class PictureData:
@@ -89,7 +92,6 @@ class Images:
     """
 
     name = "images"
-    usual: Mapping[str, Any] = {"convnet.width": 32}  # to measure with
 
     def __init__(self, pictures: Pictures, plan: Plan) -> None:
         self.pictures, self.plan = pictures, plan
@@ -123,40 +125,70 @@ class Images:
     def choose(self) -> None:
         """Model, loss and update: what does not depend on the length of the run."""
         plan, n = self.plan, self.n
-        plan.choose("model", "convnet", "pictures: a convolutional network")
+        given = next((name for name in MODELS if plan.options(name)), None)
+        usual = "resnet" if min(self.shape[:2]) >= SMALL else "convnet"
+        side = "at least" if usual == "resnet" else "less than"
+        plan.choose("model", given or usual, "its options were given" if given else f"pictures of {side} {SMALL} pixels a side")
         if plan["model"] not in MODELS:
             raise InputTrouble(f"--model {plan['model']}: no network for pictures{nearest(plan['model'], MODELS)}")
+        if plan["model"] == "resnet":
+            plan.choose("resnet.precision", *precision(plan["device"]), "measured")
         plan.choose("batch", 64 if n < 5000 else 128, f"{n} training pictures; larger batches are no faster on a processor")
         plan.choose("cross_entropy.label_smoothing", 0.1, "keeps the outputs from growing without bound")
-        plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
+        plan.choose("update", "split", "Muon for convolutions: all directions move, not the steepest alone; AdamW for the rest")
         plan.choose("best.times", 1e3, "labels are smoothed: a higher loss of the true ones alone is no worse model")
-        if plan["update"] in ("adamw", "nadam"):
-            plan.choose(f"{plan['update']}.betas", [0.9, 0.98], "a memory of 50 steps for the squares: runs are short")
-            plan.choose(f"{plan['update']}.weight_decay", 0.05, "augmentation and smoothing hold most of it")
+        if plan["update"] in ("adamw", "nadam", "split"):
+            name = "adamw" if plan["update"] == "split" else plan["update"]
+            plan.choose(f"{name}.betas", [0.9, 0.98], "a memory of 50 steps for the squares: runs are short")
+            if plan["update"] != "split":
+                plan.choose(f"{name}.weight_decay", 0.05, "augmentation and smoothing hold most of it")
         plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
         if "warmup" in plan["rate"]:
             plan.choose("warmup.share", 0.1, "the scale of the gradients is unknown at first")
 
+    @property
+    def usual(self) -> Mapping[str, Any]:
+        """The model and the width that its pace is measured at."""
+        return {"model": self.plan["model"], f"{self.plan['model']}.width": 32}
+
+    @property
+    def targets(self) -> float:
+        """Pictures to a parameter of the model."""
+        with torch.device("meta"):
+            model = self._network()
+        return self.n / sum(p.numel() for p in model.parameters())
+
     def choose_size(self) -> None:
         """Width of the network where the time is open."""
-        if self.plan["model"] == "convnet":
-            self.plan.choose("convnet.width", 32, "the usual one")
+        self.plan.choose(f"{self.plan['model']}.width", 32, "the usual one")
 
     def choose_size_in(self, seconds: float, pace: float) -> None:
-        """Width of the network for so many seconds, where a picture takes `pace` seconds of training at width 32.
+        """Network and width for so many seconds, where a picture takes `pace` seconds of training at the usual ones.
 
-        The largest width that sees every picture ten times: more passes are worth more than more width up to there.
+        The largest width that sees every picture a few times: more passes are worth more than more width up to there.
         """
-        n = self.n
-        if self.plan["model"] != "convnet" or "convnet.width" in self.plan:
-            return
-        usual = self._network(32).multiplications
-        widths = [w for w in WIDTHS if w <= (32 if n < 5000 else 64 if n < 20000 else WIDTHS[-1])]
-        epochs = {w: seconds / (pace * n * self._network(w).multiplications / usual) for w in widths}
-        least = 16 if self.shape[2] == 1 else 32
-        width = max([w for w in widths if epochs[w] >= 10.0], default=least)
-        why = f"the largest that sees each of {n} pictures 10 times; about {epochs[width]:.1f} times at this width"
-        self.plan.choose("convnet.width", width, why, "measured")
+        plan, name = self.plan, self.plan["model"]
+        if f"{name}.width" in plan:
+            return None
+        passes = {w: seconds * self._cost(name, 32) / (pace * self.n * self._cost(name, w)) for w in WIDTHS}
+        if name == "resnet" and passes[WIDTHS[0]] < 2.0 and plan.choices["model"].by != "user":
+            least = f"{seconds:.0f} s are {passes[WIDTHS[0]]:.1f} passes of the smallest resnet"
+            plan.replace("model", "convnet", least, "measured")
+            plan.choices.pop("resnet.precision", None)
+            pace *= self._cost("convnet", 32) / self._cost("resnet", 32)
+            return self.choose_size_in(seconds, pace)
+        most = 32 if self.n < 5000 else 64 if self.n < 20000 else WIDTHS[-1]
+        least = 32 if name == "convnet" and self.shape[2] == 3 else WIDTHS[0]
+        width = max((w for w in WIDTHS if w <= most and passes[w] >= PASSES[name]), default=least)
+        why = (
+            f"the largest that sees each of {self.n} pictures {PASSES[name]:g} times; about {passes[width]:.1f} times at this width"
+        )
+        plan.choose(f"{name}.width", width, why, "measured")
+        return None
+
+    def _cost(self, name: str, width: int) -> float:
+        with torch.device("meta"):
+            return find("models", name)(self.shape, len(self.pictures.classes), width).multiplications
 
     def choose_augmentation(self, epochs: float) -> None:
         """Shifts and mirror images for a run of so many epochs."""
@@ -184,13 +216,14 @@ class Images:
             return False, f"{told}, but {epochs:.1f} epochs are too few for twice the pictures"
         return True, told
 
-    def _network(self, width: int) -> Any:
-        return find("models", "convnet")(self.shape, len(self.pictures.classes), width)
+    def _network(self) -> Any:
+        name = self.plan["model"]
+        return find("models", name)(self.shape, len(self.pictures.classes), **self.plan.options(name))
 
     def work(self) -> float:
         """Floating-point operations of one training step, about: forward, and twice that backward."""
-        model = find("models", self.plan["model"])(self.shape, len(self.pictures.classes), **self.plan.options(self.plan["model"]))
-        return 6.0 * getattr(model, "multiplications", 0) * batch_size(self.plan, self.n)
+        with torch.device("meta"):
+            return 6.0 * self._network().multiplications * batch_size(self.plan, self.n)
 
     def lint(self) -> list[dict[str, Any]]:
         """What is to be said about the data: rows of level, what, count, examples."""
@@ -204,8 +237,7 @@ class Images:
 
     def model(self, seed: int) -> nn.Module:
         """A new network; its input scale is measured on training pictures."""
-        name = self.plan["model"]
-        model = find("models", name)(self.shape, len(self.pictures.classes), **self.plan.options(name))
+        model = self._network()
         calibrate(model, self.data("train"))
         return model.to(memory_format=torch.channels_last)
 
@@ -305,9 +337,21 @@ def calibrate(model: nn.Module, data: PictureData, most: int = 1 << 22) -> None:
     """Tell the model the scale of its input, from training pictures evenly spread over the data, `most` bytes of them."""
     pixels = math.prod(data.pictures.pixels.shape[1:])
     rows = torch.linspace(0, len(data) - 1, min(len(data), max(most // pixels, 64))).long()
-    from gradlearn.models.convnet import calibrate as set_scale
+    model.calibrate(data(rows, -1).x)  # pyright: ignore[reportCallIssue]
 
-    set_scale(model, data(rows, -1).x)  # type: ignore[arg-type]
+
+def precision(device: str) -> tuple[str, str]:
+    """(precision, why): half where convolutions of half precision are at least 1.3 times as fast here as those of float32."""
+    x, weight = torch.randn(32, 64, 16, 16), torch.randn(64, 64, 3, 3)
+    took: dict[torch.dtype, float] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (t.to(device, dtype, memory_format=torch.channels_last) for t in (x, weight))
+        for _ in range(4):
+            begin = time.perf_counter()
+            F.conv2d(a, b, padding=1).flatten()[0].item()
+            took[dtype] = min(took.get(dtype, math.inf), time.perf_counter() - begin)
+    times = took[torch.float32] / took[torch.bfloat16]
+    return "bfloat16" if times >= 1.3 else "float32", f"convolutions of half precision are {times:.2g} times as fast here"
 
 
 def log_probabilities(model: nn.Module, x: Tensor, mirror: bool) -> Tensor:
