@@ -1,6 +1,6 @@
 """What a detector sees in pictures: its answers become a few boxes with classes and scores.
 
-    raw answers -> decode -> the best CANDIDATES (place, class) with a score of at least `floor` -> nms of each class -> cut to the picture
+    raw answers -> decode -> the best pairs of place and class, with a score of at least `floor` -> cut to the picture -> nms
 
 A place may see several classes at once, each has a score of its own. For scoring, `floor` is low and everything counts by its rank;
 to show somebody what is there, take one of 0.3 or so.

@@ -11,12 +11,16 @@ from gradlearn.loaded import load
 
 
 def evaluate(run: Path, path: Path | None) -> dict[str, Any]:
-    """Accuracy with its 95 % interval, and each class's share. Raises InputTrouble for classes the model does not know."""
+    """Accuracy with its 95 % interval and each class; average precision of a detector. Raises InputTrouble for foreign classes."""
     from gradlearn.data.images import read_known
     from gradlearn.data.stored import take
     from gradlearn.report.noise import wilson
 
     model = load(run)
+    if model.card["task"] == "detect":
+        from gradlearn.found import evaluate as on_boxes
+
+        return on_boxes(model, run, path)
     height, width, channels = model.card["shape"]
     pictures = read_known(path, classes=model.classes, size=(height, width), channels=channels)
     n = len(pictures)

@@ -242,7 +242,10 @@ class History:
 
 @runtime_checkable
 class Data(Protocol):
-    """A set of examples: tensors stay tensors, a batch is a slice."""
+    """A set of examples: tensors stay tensors, a batch is a slice.
+
+    It may also have `follow(share)`: told before each batch of training how much of the run is over, in (0, 1).
+    """
 
     def __len__(self) -> int: ...
 

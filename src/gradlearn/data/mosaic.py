@@ -37,7 +37,7 @@ class Varied:
 
     mirror: bool = True  # left and right
     upend: bool = False  # up and down
-    share: float = 0.5  # of pictures that are made of four
+    share: float = 1.0  # of pictures that are made of four
     zoom: tuple[float, float] = (0.6, 1.5)
     colour: float = 1.0  # strength; 0: colours stay
 

@@ -7,8 +7,8 @@
     head     two convs 3x3 for all levels, norms of each level's own; then   Tian et al., FCOS, arXiv 1904.01355
              scores (classes) and log of the distances to the four sides, in strides
 
-Nearly all of its arithmetic is dense 3x3 convolutions, which is what a processor is fast at; with `bf16` their products are made of
-16-bit numbers where the machine has units for that. For pictures of 100 to 1,500 pixels a side, and objects of at least 6 pixels.
+Nearly all of its arithmetic is dense 3x3 convolutions, which is what a processor is fast at; with `bfloat16` its
+arithmetic, not its weights, is of half precision. For pictures of 100 to 1,500 pixels a side, and objects of at least 6 pixels.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradlearn.errors import InputTrouble
+from gradlearn.errors import InputTrouble, nearest
+from gradlearn.pixels import scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-__all__ = ["Detector", "Places", "calibrate", "decode", "places"]
+__all__ = ["Detector", "Places", "decode", "places"]
 
+PRECISIONS = ("float32", "bfloat16")
 STRIDES = (4, 8, 16, 32, 64)
 MULTIPLES = (1, 2, 4, 8, 8)  # of the width: channels of each stride
 DEPTHS = (1, 2, 2, 1, 1)  # residual blocks of each stride
@@ -53,10 +55,10 @@ class Detector(nn.Module):
         classes: how many, at least 1.
         width: channels at stride 4; arithmetic grows with its square; take a multiple of 8.
         strides: of the levels, each twice the one before, out of 4, 8, 16, 32, 64.
-        bf16: whether the products of convolutions are made of 16-bit numbers.
+        precision: of the arithmetic: "float32" or "bfloat16".
 
     Raises:
-        InputTrouble: a picture too small, no channel, no class, no width, or other strides.
+        InputTrouble: a picture too small, no channel, class or width, other strides, or an unknown precision.
     """
 
     mean: Tensor  # (1, c, 1, 1), of the bytes
@@ -68,7 +70,7 @@ class Detector(nn.Module):
         classes: int,
         width: int = 32,
         strides: Sequence[int] = (8, 16, 32),
-        bf16: bool = False,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         height, breadth, channels = shape
@@ -79,7 +81,9 @@ class Detector(nn.Module):
             raise InputTrouble(f"Detector {shape}: pictures must be at least 32 x 32 with 1 channel; enlarge them")
         if classes < 1 or width < 1:
             raise InputTrouble(f"Detector: {classes} classes, width {width}; it takes at least 1 class and width 1")
-        self.shape, self.classes, self.width, self.strides, self.bf16 = tuple(shape), classes, width, tuple(strides), bf16
+        if precision not in PRECISIONS:
+            raise InputTrouble(f"--detector.precision {precision}: not known{nearest(precision, PRECISIONS)}")
+        self.shape, self.classes, self.width, self.strides, self.precision = tuple(shape), classes, width, tuple(strides), precision
         self.register_buffer("mean", torch.full((1, channels, 1, 1), 127.5))
         self.register_buffer("scale", torch.full((1, channels, 1, 1), 1 / 64))
         depth = first + len(strides)
@@ -107,7 +111,7 @@ class Detector(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: (n, c, h, w); returns raw answers of each level, finest first: `decode` says what they mean."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return self._answers(blocks((x.float() - self.mean) * self.scale))
 
     def _answers(self, x: Tensor) -> list[Tensor]:
@@ -125,6 +129,13 @@ class Detector(nn.Module):
         for layer in self.head:
             found = layer(found)
         return [self.predict(x) for x in found]
+
+    def calibrate(self, pixels: Tensor) -> None:
+        """Measure the scale of the channels on pictures (n, c, h, w) uint8; deterministic, a few dozen are enough."""
+        mean, scale = scale_of(pixels, self.mean.shape[1])
+        with torch.no_grad():
+            self.mean.copy_(mean)
+            self.scale.copy_(scale)
 
     @property
     def multiplications(self) -> int:
@@ -208,15 +219,3 @@ def decode(answers: Sequence[Tensor], at: Places) -> tuple[Tensor, Tensor]:
     flat = torch.cat([a.float().flatten(2) for a in answers], 2).transpose(1, 2)
     reach = flat[..., -4:].clamp(max=FAR).exp() * at.strides[:, None]  # left, up, right, down
     return flat[..., :-4], torch.cat([at.centres - reach[..., :2], at.centres + reach[..., 2:]], -1)
-
-
-def calibrate(model: Detector, pixels: Tensor) -> None:
-    """Sets mean and scale so that these pictures, (n, c, h, w) uint8, have mean 0 and variance 1 in each channel."""
-    if pixels.ndim != 4 or pixels.shape[1] != model.mean.shape[1] or pixels.shape[0] == 0:
-        raise InputTrouble(
-            f"calibrate: pictures of shape {tuple(pixels.shape)}; (n, {model.mean.shape[1]}, h, w) with n > 0 is needed"
-        )
-    deviation, mean = torch.std_mean(pixels.transpose(0, 1).flatten(1).double(), dim=1, correction=0)
-    with torch.no_grad():
-        model.mean.copy_(mean.view(model.mean.shape))
-        model.scale.copy_(torch.where(deviation > 1e-3, 1 / deviation.clamp_min(1e-3), 1.0).view(model.mean.shape))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,10 +27,10 @@ from gradlearn.detected import detect
 from gradlearn.detection import detection_losses
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find
-from gradlearn.halves import halves_pay
-from gradlearn.models.detector import Detector, calibrate, decode, places
+from gradlearn.models.detector import Detector, decode, places
 from gradlearn.plan import Plan, batch_size, usual_epochs
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
+from gradlearn.tasks.images import precision
 
 if TYPE_CHECKING:
     from gradlearn.data.boxes.boxed import Boxed
@@ -44,6 +45,7 @@ SMALL = 20.0  # pixels that a box of the smallest class should have on a side
 CELLS = (2.0, 6.0)  # strides that boxes on the finest and on the coarsest level should have on a side
 PART = 16  # pictures scored at once
 SAME = 0.75  # share of what is known of boxes that is known of their flips, from which these are trained on
+LATE, NARROW = 0.15, (0.8, 1.25)  # share of the run in which pictures are whole, and how far they are zoomed then
 LOOKED_AT = 1000  # pictures, for that
 
 
@@ -52,6 +54,11 @@ class DetectData:
 
     def __init__(self, labelled: Labelled, rows: np.ndarray, varied: Varied | None = None) -> None:
         self.labelled, self.rows, self.varied = labelled, torch.from_numpy(np.asarray(rows, np.int64)), varied
+        self.late = False
+
+    def follow(self, share: float) -> None:
+        """In the last part of a run pictures are trained on as they will be seen: whole, one at a time."""
+        self.late = share > 1.0 - LATE
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,7 +67,8 @@ class DetectData:
         """Pictures (n, 3, h, w) uint8, and (n, most, 5) label, x1, y1, x2, y2, filled up with rows labelled -1."""
         rows = self.rows.index_select(0, index)
         if draw >= 0 and self.varied is not None:
-            return Batch(*mosaic(self.labelled, rows, self.rows, draw, self.varied), rows, draw)
+            varied = replace(self.varied, share=0.0, zoom=NARROW) if self.late else self.varied
+            return Batch(*mosaic(self.labelled, rows, self.rows, draw, varied), rows, draw)
         boxes, picture = self.labelled.rows(rows.numpy())
         y = filled_up(self.labelled.boxes[boxes], self.labelled.labels[boxes], picture, len(rows))
         return Batch(self.labelled.canvases.pixels.index_select(0, rows), y, rows, draw)
@@ -120,7 +128,7 @@ class Detect:
         if plan.choose("model", "detector", "boxes: a detector") != "detector":
             raise InputTrouble(f"--model {plan['model']}: no network for boxes; use detector")
         plan.choose("detector.strides", *self._strides(), "data")
-        plan.choose("detector.bf16", *halves_pay(plan.get("device", "cpu")), "measured")
+        plan.choose("detector.precision", *precision(plan["device"]), "measured")
         size = 8 if self.n < 5000 else 16
         plan.choose("batch", size, f"{self.n} training pictures; larger batches are no faster on a processor")
         if plan.choose("update", "split", "Muon for convolutions: more is learned in a step; AdamW for the rest") == "split":
@@ -143,6 +151,13 @@ class Detect:
         strides = [s for s in (8, 16, 32, 64) if finest <= s <= coarsest]
         return strides, f"nine in ten boxes are {small:.0f} to {large:.0f} pixels a side"
 
+    @property
+    def targets(self) -> float:
+        """Numbers to be told, of all boxes of the training pictures, to a parameter of the model."""
+        boxes = np.diff(self.labelled.first)[self.boxed.split["train"]].sum()
+        network = self._network(self.plan.get("detector.width", 32))
+        return 5.0 * float(boxes) / sum(p.numel() for p in network.parameters())
+
     def choose_size(self) -> None:
         """Width of the network where the time is open."""
         self.plan.choose("detector.width", 32, "the usual one")
@@ -157,7 +172,7 @@ class Detect:
         self.plan.choose("detector.width", width, why, "measured")
 
     def choose_augmentation(self, epochs: float) -> None:
-        """Which flips the pictures allow."""
+        """Which flips the boxes allow; the rate, now that the length of the run is known."""
         plan, rows = self.plan, self.boxed.split["train"]
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(np.int64)]
         ratios = flip_ratios(self.labelled, rows, len(self.boxed.classes), plan.get("seed", 0))
@@ -167,10 +182,15 @@ class Detect:
             else:
                 told = f"a linear classifier keeps {ratio:.0%} of what it knows of the boxes when they are flipped"
                 plan.choose(name, ratio >= SAME, told, "measured")
+        if plan["update"] in ("split", "adamw"):
+            steps = plan.get("steps", max(epochs * self.n / batch_size(plan, self.n), 1.0))
+            why = f"0.3 / sqrt({steps:.0f} steps), at most 0.02; a picture has many boxes: few pictures are not few examples"
+            plan.choose("lr", round(min(0.02, 0.3 / math.sqrt(steps)), 6), why)
 
     def _network(self, width: int) -> Detector:
         options = {"width": width, "strides": self.plan["detector.strides"]}
-        return find("models", "detector")(self.shape, len(self.boxed.classes), **options)
+        with torch.device("meta"):
+            return find("models", "detector")(self.shape, len(self.boxed.classes), **options)
 
     def work(self) -> float:
         """Floating-point operations of one training step, about: forward, and twice that backward."""
@@ -184,8 +204,6 @@ class Detect:
         """The same data under another plan, of the training pictures only these."""
         boxed = self.boxed
         if rows is not None:
-            from dataclasses import replace
-
             train = boxed.split["train"][rows.numpy()]
             boxed = replace(boxed, split=boxed.split | {"train": train})
         return Detect(boxed, self.canvases, plan)
@@ -195,7 +213,7 @@ class Detect:
         made = find("models", "detector")(self.shape, len(self.boxed.classes), **self.plan.options("detector"))
         rows = self.boxed.split["train"]
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), 64)).astype(np.int64)]
-        calibrate(made, self.canvases.pixels[torch.from_numpy(rows).long()])
+        made.calibrate(self.canvases.pixels[torch.from_numpy(rows).long()])
         return made.to(memory_format=torch.channels_last)
 
     def data(self, split: str) -> DetectData:
@@ -222,7 +240,8 @@ class Detect:
 
     def average_precision(self, model: nn.Module, data: Data) -> Precision:
         """Of the model, in evaluation mode, on these pictures."""
-        boxes, scores, labels, picture, rows = [], [], [], [], []
+        boxes, scores, labels = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
+        picture, rows = [np.zeros(0, np.int64)], []
         for a in range(0, len(data), PART):
             batch = data(torch.arange(a, min(a + PART, len(data))), -1)
             extents = torch.from_numpy(self.canvases.extents)[batch.index.cpu()]
