@@ -1,6 +1,6 @@
 """The command line: arguments in, one line or one JSON document out. Thin: every command is a call into the rest.
 
-    gradlearn train images [PATH] [--time 60s]     probe, twins, predict, evaluate, compare, report, resume, list, check
+    gradlearn train images [PATH] [--time 60s]     probe, twins, predict, evaluate, compare, report, resume, list, check, convert
 
 Nothing heavy is imported before a command needs it. With --json stdout holds one JSON document and nothing else.
 """
@@ -138,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command("resume", act.resume, "go on with a run that was stopped").add_argument("run", type=Path)
     command("list", act.list_plugins, "what there is: tasks, updates, losses, ...").add_argument("kind", nargs="?", metavar="KIND")
+    _convert_options(command("convert", act.convert, "pictures with boxes from one form into another: VOC, COCO, YOLO"))
     sub = command("check", act.check, "is this machine set up; or: check gradient MODULE:FUNCTION, are two gradients the same")
     _check_options(sub)
     _minimize_options(command("minimize", act.minimize, "the lowest value of a function, and whether it is a minimum"))
@@ -203,6 +204,17 @@ def _check_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--examples", type=whole, default=32, help="of the data")
     sub.add_argument("--draws", type=whole, default=300, help="of a random gradient")
     sub.add_argument("--seed", type=int, default=0)
+
+
+def _convert_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("path", type=Path, help="a VOC or YOLO folder, a data.yaml, a COCO folder or JSON file; which, is found out")
+    sub.add_argument("out", type=Path, metavar="OUT", help="a new folder: it is there whole at the end, or not at all")
+    sub.add_argument("--to", required=True, choices=["voc", "coco", "yolo"])
+    sub.add_argument("--link", action="store_true", help="pictures as hard links instead of copies")
+    sub.add_argument("--clip-boxes", action="store_true", help="cut boxes that reach out of their pictures to them")
+    sub.add_argument("--skip-bad", type=share, default=0.0, help="leave out unreadable pictures and faulty boxes, up to this share")
+    sub.add_argument("--images", type=Path, metavar="DIR", help="where the pictures of a COCO file or a VOC folder are")
+    sub.add_argument("--follow-links-to", type=Path, metavar="DIR", help="a folder outside of the data that links may lead to")
 
 
 def _minimize_options(sub: argparse.ArgumentParser) -> None:

@@ -287,6 +287,27 @@ def check(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int
     return 0 if good else 2
 
 
+def convert(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn convert PATH OUT --to voc|coco|yolo`."""
+    from gradlearn.data.boxes.convert import convert as into
+
+    reading = {k: getattr(options, k) for k in ("clip_boxes", "skip_bad", "images", "follow_links_to")}
+    done = into(options.path, options.out, options.to, link=options.link, **reading)
+    boxed = done.boxed
+    if options.json:
+        parts = {name: len(rows) for name, rows in boxed.split.items()}
+        counted = {"pictures": len(boxed), "boxes": len(boxed.boxes), "classes": list(boxed.classes), "parts": parts}
+        print(json.dumps({"out": done.out, "from": boxed.kind, "to": done.to, **counted, "notes": boxed.notes, "said": done.said}))
+        return 0
+    print(printable(boxed.summary, 2000))
+    for row in boxed.notes:
+        examples = f": {row['examples'][0]}{', ...' if row['count'] > 1 else ''}" if row["examples"] else ""
+        print(printable(f"{row['what']}{examples}", 300))
+    print("".join(f"{line}\n" for line in done.said), end="")
+    print(f"\n{done.to}  {printable(done.out, 300)}")
+    return 0
+
+
 def minimize(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
     """`gradlearn minimize NAME|MODULE:FUNCTION`."""
     from gradlearn.minimum.command import minimize as command
