@@ -8,8 +8,10 @@ to show somebody what is there, take one of 0.3 or so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,9 +19,11 @@ from gradlearn.boxes import nms
 from gradlearn.models.detector import decode, places
 
 if TYPE_CHECKING:
+    from gradlearn.data.canvas import Canvases
+    from gradlearn.detection_errors import Found
     from gradlearn.models.detector import Detector
 
-__all__ = ["Detected", "detect", "picked"]
+__all__ = ["Detected", "detect", "gathered", "picked"]
 
 CANDIDATES = 600
 MOST = 300  # boxes in a picture
@@ -53,3 +57,13 @@ def picked(scores: Tensor, boxes: Tensor, extent: Tensor, floor: float = FLOOR) 
     found = torch.minimum(found.clamp_min(0.0), ends)
     kept = nms(found, best[: len(at)], labels, CLOSE, MOST)
     return Detected(found[kept], best[kept], labels[kept])
+
+
+def gathered(found: Sequence[Detected], canvases: Canvases, pictures: np.ndarray) -> Found:
+    """What was found in these pictures (n,), one after the other, in pixels of their files."""
+    from gradlearn.detection_errors import Found
+
+    counts = [len(one.boxes) for one in found]
+    parts = [torch.cat([one[k] for one in found]).numpy() if found else np.zeros((0, 4) if k == 0 else 0) for k in range(3)]
+    boxes = canvases.back(parts[0], np.repeat(pictures, counts))
+    return Found(boxes, parts[2].astype(np.int64), parts[1], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))

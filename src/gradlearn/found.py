@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from gradlearn.average_precision import Found, Precision, average_precision
 from gradlearn.data.canvas import lay
 from gradlearn.detected import FLOOR, detect
 from gradlearn.errors import InputTrouble
@@ -24,6 +23,7 @@ from gradlearn.loop import evaluating
 
 if TYPE_CHECKING:
     from gradlearn.data.boxes.boxed import Boxed
+    from gradlearn.detection_score import Score
     from gradlearn.loaded import Loaded
     from gradlearn.models.detector import Detector
 
@@ -62,24 +62,28 @@ def find_boxes(model: Loaded, files: Sequence[str], floor: float = TOLD) -> Iter
             yield Picture(file, boxes, found.scores.numpy(), found.labels.numpy())
 
 
-def scored(model: Loaded, boxed: Boxed, rows: np.ndarray) -> Precision:
-    """Average precision on these pictures, whose classes are numbered as the model's."""
+def scored(model: Loaded, boxed: Boxed, rows: np.ndarray) -> Score:
+    """Averages and errors on these pictures, whose classes are numbered as the model's."""
+    from gradlearn.detection_errors import Found
+    from gradlearn.detection_score import score
+
     pictures = list(find_boxes(model, [boxed.path(i) for i in rows.tolist()], FLOOR))
-    labels, scores = (np.concatenate([getattr(p, what) for p in pictures]) for what in ("labels", "scores"))
-    owner = np.repeat(rows, [len(p.boxes) for p in pictures])
-    ours = Found(np.concatenate([p.boxes for p in pictures]), labels, owner, scores)
-    true = boxed.rows(rows)
-    of = np.repeat(rows, np.diff(boxed.first)[rows])
-    theirs = Found(boxed.boxes[true], boxed.labels[true], of, np.ones(len(true)), boxed.hard[true])
-    return average_precision(ours, theirs, len(model.classes))
+    boxes, labels, scores = (
+        np.concatenate([np.zeros(shape), *(getattr(p, what) for p in pictures)])
+        for what, shape in (("boxes", (0, 4)), ("labels", 0), ("scores", 0))
+    )
+    first = np.concatenate([[0], np.cumsum([len(p.boxes) for p in pictures])]).astype(np.int64)
+    return score(boxed, rows, Found(boxes, labels.astype(np.int64), scores, first))
 
 
-def evaluate(model: Loaded, run: Path, path: Path) -> dict[str, Any]:
+def evaluate(model: Loaded, run: Path, path: Path | None) -> dict[str, Any]:
     """The score of a trained detector on other data with boxes: the test part if it has one, else all of it."""
     from dataclasses import replace
 
     from gradlearn.data.boxes.read import read_given
 
+    if path is None:
+        raise InputTrouble("evaluate: no data; give a folder with boxes: Pascal VOC, COCO or YOLO")
     boxed = read_given(path)
     foreign = [name for name in boxed.classes if name not in model.classes]
     if foreign:
@@ -88,14 +92,22 @@ def evaluate(model: Loaded, run: Path, path: Path) -> dict[str, Any]:
     boxed = replace(boxed, labels=number[boxed.labels] if len(boxed.labels) else boxed.labels, classes=model.classes)
     rows = boxed.split["test"] if len(boxed.split.get("test", ())) else np.arange(len(boxed))
     result = scored(model, boxed, rows)
-    counts = np.bincount(boxed.labels[boxed.rows(rows)], minlength=len(model.classes))
     classes = [
-        {"class": name, "boxes": int(counts[k]), "AP50": float(result.ap[k, 0]), "AP": float(result.ap[k].mean())}
+        {"class": name, "boxes": int(result.boxes[k]), "AP50": float(result.ap50[k]), "AP": float(result.ap[k])}
         for k, name in enumerate(model.classes)
-        if result.ap[k, 0] == result.ap[k, 0]
+        if result.boxes[k]
     ]
-    score = {"name": "mAP", "higher": True, "value": result.mean, "mAP50": result.mean50}
-    return {"run": str(run), "data": str(path), "examples": len(rows), "score": score, "classes": classes}
+    score = {"name": "mAP", "higher": True, "value": result.map, "mAP50": result.map50, "mAP75": result.map75}
+    return {
+        "run": str(run),
+        "data": str(path),
+        "examples": len(rows),
+        "score": score,
+        "classes": classes,
+        "threshold": result.threshold,
+        "confusion": result.confusion.tolist(),
+        "errors": result.errors,
+    }
 
 
 def draw(picture: Picture, classes: Sequence[str], out: Path) -> None:

@@ -65,11 +65,11 @@ class _Side(NamedTuple):
     source: NDArray[np.int64]  # from where in the picture
     taken: NDArray[np.int64]  # how much of it
 
-    def map(self, x: NDArray[np.floating], cell: tuple[NDArray[np.int64], ...], flipped: NDArray[np.bool_]) -> NDArray[np.floating]:
+    def map(self, x: NDArray[np.floating], cell: tuple[NDArray[np.int64], ...], flipped: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Ends (k, 2) of boxes of these cells, from the picture to the canvas; not yet cut off at the ends of the cell."""
         shown = self.shown[cell][:, None]
         x = (x - self.source[cell][:, None]) * (shown / self.taken[cell][:, None])
-        return np.where(flipped[:, None], shown - x[:, ::-1], x) + self.start[cell][:, None]
+        return np.where(flipped[:, None], shown - x[:, ::-1], x).astype(np.float64) + self.start[cell][:, None]
 
 
 def mosaic(data: Labelled, rows: Tensor, pool: Tensor, draw: int, how: Varied) -> tuple[Tensor, Tensor]:

@@ -143,18 +143,21 @@ class Detector(nn.Module):
         return sum(weight * places for weight, places in self._work())
 
     def _work(self) -> list[tuple[int, int]]:
-        """(weights, places) of every convolution, as often as it runs."""
+        """(weights, places) of the convolutions of each part, as often as it runs."""
         height, breadth, _ = self.shape
         places = [-(-height // s) * -(-breadth // s) for s in STRIDES[: len(self.stages)]]
-        rows = [(self.stem[0].weight.numel(), places[0])]
-        for k, stage in enumerate(self.stages):
-            rows += [(m.weight.numel(), places[k]) for m in stage.modules() if isinstance(m, nn.Conv2d)]
-        for k, at in enumerate(places[self.first :]):
-            shared = [m for m in (*self.head.modules(), self.predict) if isinstance(m, nn.Conv2d)]
-            rows += [(m.weight.numel(), at) for m in (self.sides[k], *shared)]
-            rows += [(self.up[k][0].weight.numel(), at)] if k < len(self.up) else []
-            rows += [(self.down[k - 1][0].weight.numel(), at)] if k else []
-        return rows
+        rows = [(weights(self.stem), places[0])]
+        rows += [(weights(stage), at) for stage, at in zip(self.stages, places, strict=True)]
+        every = weights(self.head) + weights(self.predict)
+        at_levels = places[self.first :]
+        rows += [(weights(side) + every, at) for side, at in zip(self.sides, at_levels, strict=True)]
+        rows += [(weights(up), at) for up, at in zip(self.up, at_levels[:-1], strict=True)]
+        return rows + [(weights(down), at) for down, at in zip(self.down, at_levels[1:], strict=True)]
+
+
+def weights(module: nn.Module) -> int:
+    """Of all convolutions in it."""
+    return sum(m.weight.numel() for m in module.modules() if isinstance(m, nn.Conv2d))
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradlearn.average_precision import Found, Precision, average_precision
 from gradlearn.data.canvas import Canvases, canvas_shape, lay
 from gradlearn.data.mosaic import Labelled, Varied, filled_up, mosaic
 from gradlearn.data.things import flip_ratios
-from gradlearn.detected import detect
+from gradlearn.detected import detect, gathered
 from gradlearn.detection import detection_losses
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find
@@ -34,6 +33,7 @@ from gradlearn.tasks.images import precision
 
 if TYPE_CHECKING:
     from gradlearn.data.boxes.boxed import Boxed
+    from gradlearn.detection_score import Score as BoxScore
     from gradlearn.loop import Descent
     from gradlearn.record.record import Record
 
@@ -96,7 +96,7 @@ class Detect:
         self.shape = (*(int(k) for k in canvases.pixels.shape[2:]), 3)
         self.n, self.nbytes = len(boxed.split["train"]), canvases.pixels.nbytes
         self.notes, self.fingerprint = boxed.notes, boxed.fingerprint
-        self.precision: tuple[Data, Precision] | None = None  # of the data that were scored last
+        self.scored: tuple[Data, BoxScore] | None = None  # the last
 
     @classmethod
     def read(cls, path: Path | None, plan: Plan, *, size: int | None = None, memory: int = 0, **reading: Any) -> Detect:
@@ -233,32 +233,25 @@ class Detect:
 
     def score(self, model: nn.Module, data: Data) -> Score:
         """Average precision: over overlaps of 0.5 to 0.95, at 0.5, and that of each class at 0.5."""
-        result = self.average_precision(model, data)
-        self.precision = (data, result)
-        of_classes = {f"AP50 {name}": float(ap) for name, ap in zip(self.boxed.classes, result.ap[:, 0], strict=True) if ap == ap}
-        return Score("mAP", True, result.mean, {"mAP": result.mean, "mAP50": result.mean50} | of_classes)
+        result = self.box_score(model, data)
+        self.scored = (data, result)
+        known = {"mAP": result.map, "mAP50": result.map50}
+        known |= {f"AP50 {name}": float(ap) for name, ap in zip(self.boxed.classes, result.ap50, strict=True)}
+        numbers = {name: value for name, value in known.items() if math.isfinite(value)}  # a class without boxes has none
+        return Score("mAP", True, numbers.get("mAP", 0.0), numbers)
 
-    def average_precision(self, model: nn.Module, data: Data) -> Precision:
-        """Of the model, in evaluation mode, on these pictures."""
-        boxes, scores, labels = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
-        picture, rows = [np.zeros(0, np.int64)], []
+    def box_score(self, model: nn.Module, data: Data) -> BoxScore:
+        """Averages and errors of the model, in evaluation mode, on these pictures."""
+        from gradlearn.detection_score import score
+
+        found, rows = [], []
         for a in range(0, len(data), PART):
             batch = data(torch.arange(a, min(a + PART, len(data))), -1)
             extents = torch.from_numpy(self.canvases.extents)[batch.index.cpu()]
-            for row, found in zip(batch.index.tolist(), detect(cast(Detector, model), batch.x, extents), strict=True):
-                boxes.append(found.boxes.numpy())
-                scores.append(found.scores.numpy())
-                labels.append(found.labels.numpy())
-                picture.append(np.full(len(found.boxes), row))
-                rows.append(row)
-        ours = Found(*(np.concatenate([*parts, np.zeros((0, *shape))]) for parts, shape in (
-            (boxes, (4,)), (labels, ()), (picture, ()), (scores, ())
-        )))  # fmt: skip
-        true = np.isin(self.picture, rows)
-        theirs = Found(
-            self.on_canvas[true], self.boxed.labels[true], self.picture[true], np.ones(true.sum()), self.boxed.hard[true]
-        )
-        return average_precision(ours, theirs, len(self.boxed.classes))
+            found += detect(cast(Detector, model), batch.x, extents)
+            rows += batch.index.tolist()
+        pictures = np.array(rows, np.int64)
+        return score(self.boxed, pictures, gathered(found, self.canvases, pictures))
 
     def described(self) -> dict[str, Any]:
         """The [data] table of run.toml."""
@@ -273,7 +266,16 @@ class Detect:
         return about | {name: len(rows) for name, rows in b.split.items()}
 
     def show(self, descent: Descent, record: Record) -> None:
-        """Write what the report shows of the trained model beside curves."""
+        """Write what the report shows of the trained model beside curves: which class is taken for which, errors by kind, lint."""
+        data = descent.test if descent.test is not None and len(descent.test) else descent.valid
+        assert data is not None, "a run of pictures with boxes has validation data"
+        scored = (
+            self.scored if self.scored is not None and self.scored[0] is data else (data, self.box_score(descent.theta.model, data))
+        )
+        result = scored[1]
+        names = [*self.boxed.classes, "background"]
+        record.write_json("pictures/confusion.json", {"classes": names, "matrix": result.confusion.tolist()})
+        record.write_json("pictures/errors.json", {"threshold": result.threshold, "errors": result.errors})
         record.write_json("pictures/lint.json", self.notes)
 
     def card(self) -> dict[str, Any]:
