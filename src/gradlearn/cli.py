@@ -125,9 +125,10 @@ def parser() -> argparse.ArgumentParser:
             )
             sub.add_argument(what[0], type=Path, metavar=what[1], help=what[2])
         sub.set_defaults(flags=[o for a in sub._actions for o in a.option_strings if o.startswith("--")])
-    sub = command("predict", act.predict, "classes and probabilities of picture files")
+    sub = command("predict", act.predict, "classes and probabilities of picture files; boxes, of a detector")
     sub.add_argument("run", type=Path, help="folder of a run")
     sub.add_argument("paths", type=Path, nargs="+", metavar="FILE|DIR")
+    sub.add_argument("--draw", type=Path, metavar="DIR", help="of a detector: write the pictures with their boxes there")
     sub = command("evaluate", act.evaluate, "score a trained model on other data with labels")
     sub.add_argument("run", type=Path, help="folder of a run")
     sub.add_argument("data", type=Path, help="data with labels: its test part if it has one, else all of it")
@@ -147,7 +148,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("task", help="what to train: " + ", ".join(find.names("tasks")))
-    sub.add_argument("path", type=Path, nargs="?", help="a folder of class folders, an IDX folder, image Parquet; default: digits")
+    sub.add_argument(
+        "path",
+        type=Path,
+        nargs="?",
+        help="class folders, an IDX folder, image Parquet (default: digits); of detect: VOC, COCO, YOLO",
+    )
     data = sub.add_argument_group("data")
     data.add_argument("--valid", type=share_or_path, help="validation data: a path, or a share such as 0.1")
     data.add_argument("--test", type=share_or_path, help="test data: a path, or a share such as 0.1")

@@ -8,12 +8,15 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradlearn import find
 from gradlearn.arguments import plugin_options
 from gradlearn.errors import InputTrouble, printable
 from gradlearn.plan import seconds_of
+
+if TYPE_CHECKING:
+    from gradlearn.loaded import Loaded
 
 READING = ("valid", "test", "size", "skip_bad", "max_pixels", "memory", "allow_empty_class", "follow_links_to")
 LENGTH = ("time", "epochs", "steps")
@@ -127,6 +130,12 @@ def tell(summary: dict[str, Any], as_json: bool) -> int:
         print()
         if score:
             print("   ".join(f"{split} {score['name']} {score[split]:.2%}" for split in ("valid", "test") if split in score))
+            halves = [
+                f"{split} mAP50 {score['all'][f'{split}_mAP50']:.2%}"
+                for split in ("valid", "test")
+                if f"{split}_mAP50" in score["all"]
+            ]
+            print("   ".join(halves), end="\n" if halves else "")
         print(f"\n{summary['story']}\n")
         print(f"run     {summary['run']}")
         if summary["stop"]["reason"] != "signal":
@@ -142,6 +151,8 @@ def predict(options: argparse.Namespace, rest: Sequence[str], begun: float) -> i
     from gradlearn.loaded import load
 
     model = load(options.run)
+    if model.card["task"] == "detect":
+        return _find(model, options)
     height, width, channels = model.card["shape"]
     pixels, names = read_files(options.paths, (height, width), channels)
     p = model.predict(pixels)
@@ -159,6 +170,30 @@ def predict(options: argparse.Namespace, rest: Sequence[str], begun: float) -> i
     return 0
 
 
+def _find(model: Loaded, options: argparse.Namespace) -> int:
+    """What a detector finds in each picture; with --draw the pictures with their boxes."""
+    from gradlearn.data.images import listed
+    from gradlearn.found import draw, find_boxes
+
+    names, files, rejects = listed(options.paths)
+    if rejects:
+        raise InputTrouble(rejects[0].line)
+    found = list(find_boxes(model, files))
+    if options.draw is not None:
+        for k, picture in enumerate(found):
+            draw(picture, model.classes, options.draw / f"{k:04d}-{Path(picture.file).stem}.png")
+    told = [{"file": name, "boxes": picture.rows(model.classes)} for name, picture in zip(names, found, strict=True)]
+    if options.json:
+        print(json.dumps({"run": str(options.run), "predictions": told}))
+        return 0
+    for row in told:
+        print(f"{printable(row['file'], 100)}  {len(row['boxes'])} found")
+        for box in row["boxes"]:
+            x, y, w, h = box["bbox"]
+            print(f"  {printable(box['class'], 30):20} {box['score']:6.1%}   x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f}")
+    return 0
+
+
 def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
     """`gradlearn evaluate RUN DATA`."""
     from gradlearn.evaluation import evaluate as on
@@ -166,6 +201,12 @@ def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> 
     result = on(options.run, options.data)
     if options.json:
         print(json.dumps(result))
+        return 0
+    if "mAP50" in result["score"]:
+        score = result["score"]
+        print(f"mAP50 {score['mAP50']:.2%}   mAP {score['value']:.2%}   on {result['examples']:,} pictures")
+        for row in result["classes"]:
+            print(f"  {printable(row['class'], 30):30} AP50 {row['AP50']:.2%}   AP {row['AP']:.2%}   {row['boxes']:,} boxes")
         return 0
     interval = " to ".join(f"{end:.2%}" for end in result["interval"])
     print(f"accuracy {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {interval})")

@@ -12,12 +12,16 @@ from gradlearn.loaded import load
 
 
 def evaluate(run: Path, path: Path | None) -> dict[str, Any]:
-    """Accuracy with its 95 % interval, the means over classes, each class by itself. Raises InputTrouble for unknown classes."""
+    """Accuracy with its 95 % interval, means over classes, each class; average precision of a detector. Raises InputTrouble."""
     from gradlearn.data.images import read_known
     from gradlearn.data.stored import take
     from gradlearn.report.noise import wilson
 
     model = load(run)
+    if model.card["task"] == "detect":
+        from gradlearn.found import evaluate as on_boxes
+
+        return on_boxes(model, run, path)
     height, width, channels = model.card["shape"]
     pictures = read_known(path, classes=model.classes, size=(height, width), channels=channels)
     n = len(pictures)

@@ -42,6 +42,8 @@ class Loaded:
 
     def predict(self, x: Any) -> Tensor:
         """Outputs for x on the CPU, in batches. For pictures x is (n, h, w, c) bytes and the result (n, classes) probabilities."""
+        if self.card["task"] == "detect":
+            raise InputTrouble("predict: a detector takes picture files; gradlearn.found.find_boxes(model, files)")
         if self.card["task"] != "images":
             from gradlearn.supervised import predict
 

@@ -136,6 +136,15 @@ def read_files(
 
     `size` None: a common one; `channels` None: 1 if all are grey, else 3. Raises InputTrouble with the lines of `read`.
     """
+    names, files, rejects = listed(paths, follow_links_to)
+    part = Part("", names, np.zeros(len(names), np.int64), lambda: iter(batched(files)))
+    filled = fill({"test": part}, Wish(sized(size), channels, max_pixels, None, None, skip_bad), rejects)
+    assert isinstance(filled.pixels, np.ndarray)
+    return filled.pixels, [names[i] for i in filled.kept["test"].tolist()]
+
+
+def listed(paths: Sequence[Where], follow_links_to: Where | None = None) -> tuple[list[str], list[str], list[Reject]]:
+    """(names as given, real paths, what is none) of picture files and of all pictures below folders. Raises InputTrouble."""
     names: list[str] = []
     files: list[str] = []
     rejects: list[Reject] = []
@@ -154,10 +163,7 @@ def read_files(
             files.append(os.path.realpath(path))
     if not names and not rejects:
         raise InputTrouble(f"{printable(', '.join(map(str, paths)) or 'no path')}: no pictures; give picture files or folders")
-    part = Part("", names, np.zeros(len(names), np.int64), lambda: iter(batched(files)))
-    filled = fill({"test": part}, Wish(sized(size), channels, max_pixels, None, None, skip_bad), rejects)
-    assert isinstance(filled.pixels, np.ndarray)
-    return filled.pixels, [names[i] for i in filled.kept["test"].tolist()]
+    return names, files, rejects
 
 
 def find(path: Where | None, *, allow_empty_class: bool, follow_links_to: Where | None) -> Found:
