@@ -33,7 +33,7 @@ EQUATION = (
     "mirror",
     "without",
 )
-PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_every")
+PLANNED = (*LENGTH, *EQUATION, "from", "head_first", "first_rate", "compile", "seed", "device", "threads", "save_every")
 
 
 def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
@@ -163,6 +163,24 @@ def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> 
     print(f"accuracy {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {interval})")
     for row in result["classes"]:
         print(f"  {printable(row['class'], 30):30} {row['right']:>6} of {row['examples']:<6} right")
+    return 0
+
+
+def export(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn export RUN --to onnx|torch`."""
+    if options.to == "torch" and (options.opset is not None or options.batch is not None):
+        raise InputTrouble("--opset and --batch are of ONNX; leave them out with --to torch")
+    from gradlearn.exports import to_onnx, to_torch
+
+    if options.to == "torch":
+        done = to_torch(options.run, options.out)
+    else:
+        done = to_onnx(options.run, options.out, options.opset, options.batch)
+    if options.json:
+        print(json.dumps(done))
+        return 0
+    agrees = f"checked on {done['checked']} examples: it differs from the model by {done['difference']:.1e} at most"
+    print(f"{done['file']}\n{done['card']}\n{agrees}")
     return 0
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gradlearn import __version__, chance
+from gradlearn import __version__, chance, fine_tune
 from gradlearn.adapt import InPieces, Subset, about, placed
 from gradlearn.descent import ring_of
 from gradlearn.errors import InputTrouble, NumericsTrouble
@@ -100,6 +100,11 @@ def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | 
         with chance.preserved():
             chance.reseed(chance.key(seed, "model"))
             model = task.model(seed)
+            if (start := getattr(task, "start", None)) is not None:
+                fresh = start.take_over(model, task.card().get("classes", ())).fresh  # pyright: ignore[reportAttributeAccessIssue]
+                plan.choose("fresh", list(fresh), "follows from the weights that the run begins with", "data")
+                if not fresh:
+                    plan.replace("head_first", 0.0, "nothing is new")
     model = model.to(usable(plan.get("device", "cpu")))
     turned = by_channels(model) if plan.get("device", "cpu") == "cpu" else set()
     theta = Theta(model)
@@ -131,7 +136,7 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     if plan["batches"] == "full" and part:
         data = InPieces(data, part)
     kind = find("update", plan["update"])
-    groups = theta.groups() if _elementwise(plan["update"], plan) else theta.views()
+    groups = fine_tune.ordered(theta.groups if _elementwise(plan["update"], plan) else theta.views, theta, plan)
     update = kind(groups, lr=plan["lr"], **options("update", plan["update"], plan, {"seed": seed, "n": len(data)}))
     valid, test = (None if given is None else placed(given, device) for given in (valid, test))
     controls = Controls(end=plan.get("steps", 0), clip=plan["clip"])

@@ -13,13 +13,16 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gradlearn import fine_tune
 from gradlearn.comeback import bring_back
 from gradlearn.errors import CheckpointTrouble, InputTrouble, NumericsTrouble
+from gradlearn.exports import describe_model
 from gradlearn.loop import Descent, evaluating, keep_shown
 from gradlearn.plan import (
     SMALL,
@@ -42,6 +45,7 @@ from gradlearn.record.stop import Signals
 from gradlearn.record.weights import write_model
 from gradlearn.run import Clock, Show, build, carry_out, failed, measure, measure_score, settings, story_of, summarise
 from gradlearn.seen import write_pictures
+from gradlearn.start import Start, read_start
 from gradlearn.tasks.images import Images, prepare
 
 Say = Callable[[str], None]
@@ -68,15 +72,20 @@ def begin(
         folders.check_name(runs, name)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
+        start = start_of(plan, reading)
         task = _read(path, plan, reading, runs)
+        task.start = start
         say(_found(task))
         _warn_lint(task, say)
         task.choose()
         descent, clock = _plan(task, plan, begun, say)
+        if start is not None:
+            say(start.told(start.match(descent.theta.model, task.pictures.classes), task.pictures.classes))
         _trim()
         _stop_if_asked(signals)
         place = {} if path is None else {"path": str(path.resolve())}  # a resume may be asked for from another folder
-        about = settings("images", plan, task.described() | place | {"reading": _plain(reading)})
+        weights = {} if start is None else {"start": {"sha256": start.digest}}
+        about = settings("images", plan, task.described() | place | weights | {"reading": _plain(reading)})
         folder = folders.begin(runs, "images", name, lambda new: run_toml.write(new, about))
         stack.enter_context(folders.lock(folder))
         record = Record(folder, warn=lambda line: say(f"warning: {line}"))
@@ -106,11 +115,37 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
             raise CheckpointTrouble(
                 f"{folder}: the data at {saved['data']['source']} changed since the run began; put it back or start anew"
             )
+        task.start, lost = _start_again(plan, saved)
         descent = _build(task, plan)
         again(descent, plan)
         record = bring_back(descent, folder, lambda line: say(f"warning: {line}"))
+        if lost and not descent.t:
+            raise CheckpointTrouble(f"{folder}: {lost}")
         say(f"{folder}: resumed at step {descent.t} of {descent.controls.end}")
         return _to_the_end(task, plan, descent, record, None, show, say, signals, begun)
+
+
+def start_of(plan: Plan, reading: dict[str, Any]) -> Start | None:
+    """The weights that --from names; network and pictures are chosen as they want them. Raises InputTrouble."""
+    if "from" not in plan:
+        return None
+    start = read_start(Path(plan["from"]))
+    start.settle(plan, reading)
+    plan.choices["from"] = replace(plan.choices["from"], value=str(Path(plan["from"]).resolve()))
+    return start
+
+
+def _start_again(plan: Plan, saved: dict[str, Any]) -> tuple[Start | None, str]:
+    """The same weights once more, and why they cannot be had: they are needed where no step has been saved yet."""
+    if "from" not in plan:
+        return None, ""
+    try:
+        start = read_start(Path(plan["from"]))
+    except InputTrouble as error:
+        return None, str(error)
+    if start.digest != saved["data"]["start"]["sha256"]:
+        return None, f"the weights at {plan['from']} changed since the run began; put them back or start anew"
+    return start, ""
 
 
 def _read(path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) -> Images:
@@ -228,6 +263,8 @@ def _scratch(plan: Plan) -> Plan:
 
 def _build(task: Images, plan: Plan) -> Descent:
     torch.set_num_threads(plan["threads"])
+    if "from" in plan:
+        fine_tune.choose(plan)
     choose_descent(plan)
     looks = plan.choose("looks", 20, "scores on the way")
     plan.choose("score_every", max(plan["steps"] // (looks + 1), 1) if looks else 0, "follows from the looks")
@@ -265,6 +302,7 @@ def _to_the_end(
     from gradlearn.report.page import write
 
     write(folder)
+    describe_model(task, folder, d.valid)
     trouble = failed(stop)
     return summary | ({"code": NumericsTrouble.code, "error": str(trouble)} if trouble else {})
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 NEEDED = ("torch", "numpy", "rich", "tomli-w")
-EXTRAS = {"pillow": "images", "pyarrow": "images", "scikit-learn": "images"}
+EXTRAS = {"pillow": "images", "pyarrow": "images", "scikit-learn": "images", "onnx": "onnx", "onnxruntime": "onnx"}
 
 
 def inspect() -> list[dict[str, Any]]:
