@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import gradlearn
-from gradlearn import fine_tune
+from gradlearn import find, fine_tune
 from gradlearn.errors import InputTrouble
 from gradlearn.plan import Plan
 from gradlearn.symbols import Step
@@ -92,26 +92,43 @@ def test_nothing_asked_is_the_groups_as_they_are():
     assert whole.numel() == theta.groups()[0]["params"][0].numel()
 
 
-@pytest.mark.parametrize("update", ["adamw", "sgd", "nadam", "split", "soap"])
-@pytest.mark.parametrize("compile", ["off", "on"])
-def test_the_head_moves_first_and_the_body_is_bitwise_as_it_was(update: str, compile: str):
-    if compile == "on" and update in ("split", "soap"):
-        pytest.skip("their programs are the same as eager, which test_program shows")
-    if compile == "on":
-        pytest.importorskip("numba")
+def moved_first(update: str, compile: str) -> None:
+    """The head alone moves in the first half of a run, and all of the network from then on."""
     model, seen = network(), []
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     def show(d: object, step: Step) -> None:
         seen.append({name for name, p in model.named_parameters() if not torch.equal(p, before[name])})
 
-    fit(model, update=update, head_first=0.5, first_rate=0.1, show=show, compile=compile, average="plain")
-    assert all(names == {"5.weight", "5.bias"} for names in seen[: STEPS // 2]), seen
-    assert seen[STEPS // 2] == before.keys()
+    average = "own" if hasattr(find.find("update", update), "shown") else "plain"
+    rate = find.default("update", update, "lr")
+    fit(model, update=update, lr=rate, head_first=0.5, first_rate=0.1, show=show, compile=compile, average=average, act=False)
+    assert all(names <= {"5.weight", "5.bias"} for names in seen[: STEPS // 2]), seen
+    assert seen[STEPS // 2 - 1] == {"5.weight", "5.bias"}
+    assert {"0.weight", "3.weight", "5.weight"} <= seen[-1]
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("update", find.names("update"))
+def test_the_head_moves_first_and_the_body_is_bitwise_as_it_was(update: str):
+    if update in fine_tune.ONE_RATE:
+        with pytest.raises(InputTrouble, match=f"^--head-first: {update} has one rate for all layers; leave it out, or choose"):
+            fit(network(), update=update, head_first=0.5)
+        plan = Plan({"update": update})
+        fine_tune.choose(plan)
+        assert (plan["head_first"], plan["first_rate"]) == (0.0, 1.0)
+    else:
+        moved_first(update, "off")
+
+
+@pytest.mark.parametrize("update", ["adamw", "sgd", "nadam"])
+def test_so_it_is_in_a_program(update: str):
+    pytest.importorskip("numba", reason="the extra fast is not installed")
+    moved_first(update, "on")
 
 
 def test_a_program_takes_the_steps_that_pytorch_takes():
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="the extra fast is not installed")
     how = {"head_first": 0.3, "first_rate": 0.1, "average": "plain", "steps": 40}
     eager, ours = (fit(network(), compile=c, **how) for c in ("off", "on"))
     assert ours.settings["choice"]["compile"]["value"] == "on"

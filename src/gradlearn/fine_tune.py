@@ -19,10 +19,14 @@ from gradlearn.plan import Plan, is_number
 from gradlearn.theta import Theta
 
 HEAD_FIRST, LOW = 0.1, 0.1
+ONE_RATE = ("lbfgs", "prodigy", "rprop")  # updates whose steps are not a group's rate times something
 
 
 def choose(plan: Plan) -> None:
     """Length of the first phase and rate of the first layer, for a run that begins with weights; the rate itself is the plan's."""
+    if plan.get("update") in ONE_RATE:
+        plan.choose("head_first", 0.0, f"{plan['update']} has one rate for all layers")
+        plan.choose("first_rate", 1.0, f"{plan['update']} has one rate for all layers")
     plan.choose("head_first", HEAD_FIRST, "share of the steps in which only what is new moves: the rest would follow its noise")
     plan.choose("first_rate", LOW, "of the first layer, in units of the last's: what it knows is needed most")
 
@@ -50,6 +54,9 @@ def ordered(groups: Callable[..., list[dict[str, Any]]], theta: Theta, plan: Pla
             raise InputTrouble(f"--{name} {value}: must be in [0, 1]")
     if low == 1.0 and not share:
         return groups()
+    if plan.get("update") in ONE_RATE:
+        asked = "head-first" if share else "first-rate"
+        raise InputTrouble(f"--{asked}: {plan['update']} has one rate for all layers; leave it out, or choose another --update")
     depth, begins = depths(theta), round(share * plan.get("steps", 0))
     fresh = set(plan["fresh"]) if "fresh" in plan else {name for name, k in depth.items() if k == 1.0}
     theta.begins = dict.fromkeys(depth.keys() - fresh, begins) if fresh and begins else {}

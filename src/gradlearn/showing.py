@@ -65,8 +65,10 @@ def _task(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, 
     plan = Plan(user)
     plan.choose("seed", 0, "the usual one")
     plan.choose("device", session._device(), "what this machine has", "data")
+    start = session.start_of(plan, reading)
     check_names(plan)
     task = session._read(options.path, plan, reading, options.runs)
+    task.start = start
     task.choose()
     return task, plan
 
@@ -121,7 +123,9 @@ def _images_twins(
         if rows is not None:
             part = pictures.split | {"train": pictures.split["train"][rows.numpy()]}
             pictures = replace(pictures, split=part)
-        return Images(pictures, own), None
+        other = Images(pictures, own)
+        other.start = task.start
+        return other, None
 
     found = side_by_side(plan, make, task.data("train"), task.data("valid"), say)
     return Twins("images", found, len(found[0].loss), plan["update"], len(task.data("valid")), time.monotonic() - begun)
