@@ -57,9 +57,10 @@ def ordered(groups: Callable[..., list[dict[str, Any]]], theta: Theta, plan: Pla
     if plan.get("update") in ONE_RATE:
         asked = "head-first" if share else "first-rate"
         raise InputTrouble(f"--{asked}: {plan['update']} has one rate for all layers; leave it out, or choose another --update")
-    depth, begins = depths(theta), round(share * plan.get("steps", 0))
+    depth = depths(theta)
+    begins: int = round(share * plan.get("steps", 0))
     fresh = set(plan["fresh"]) if "fresh" in plan else {name for name, k in depth.items() if k == 1.0}
-    theta.begins = dict.fromkeys(depth.keys() - fresh, begins) if fresh and begins else {}
+    theta.begins = dict.fromkeys(depth.keys() - fresh if fresh and begins else (), begins)
 
     def own(m: Member) -> dict[str, Any]:
         if m.name in fresh:
