@@ -31,6 +31,7 @@ EQUATION = (
     "clip",
     "shift",
     "mirror",
+    "warp",
     "without",
 )
 PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_every")

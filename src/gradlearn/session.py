@@ -195,9 +195,11 @@ def _measure(task: Images, plan: Plan, left: float) -> tuple[float, float, float
     if plan.get("convnet.width", USUAL) != USUAL:
         pace = _pace(task, plan, left)
     task.choose_augmentation(left / pace * batch_size(plan, n) / n)
-    d = build(task, _scratch(plan), valid=task.data("valid"), test=task.data("test"))
+    d = build(task, _scratch(plan), valid=task.held("valid"), test=task.held("test"))
     valid, test = measure_score(d, d.valid) + measure_score(d, d.sample), measure_score(d, d.test)
-    looks = plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
+    if task.held("valid") is not None:
+        plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
+    looks = _looks(task, plan)
     return pace, looks * valid / left, 2.0 * (valid + test) + ENDING + 0.015 * left
 
 
@@ -229,11 +231,16 @@ def _scratch(plan: Plan) -> Plan:
 def _build(task: Images, plan: Plan) -> Descent:
     torch.set_num_threads(plan["threads"])
     choose_descent(plan)
-    looks = plan.choose("looks", 20, "scores on the way")
+    looks = _looks(task, plan)
     plan.choose("score_every", max(plan["steps"] // (looks + 1), 1) if looks else 0, "follows from the looks")
     check_names(plan)
-    valid, test = task.data("valid"), task.data("test")
-    return build(task, plan, valid=valid, test=test)
+    return build(task, plan, valid=task.held("valid"), test=task.held("test"))
+
+
+def _looks(task: Images, plan: Plan) -> int:
+    if task.held("valid") is None:
+        return plan.choose("looks", 0, "there are no validation pictures", "data")
+    return plan.choose("looks", 20, "scores on the way")
 
 
 def _to_the_end(
@@ -297,7 +304,7 @@ def _found(task: Images) -> str:
         "parquet": "image Parquet",
     }
     h, w, c = task.shape
-    counts = ", ".join(f"{len(rows):,} {split}" for split, rows in p.split.items())
+    counts = ", ".join(f"{len(rows):,} {split}" if len(rows) else f"none for {split}" for split, rows in p.split.items())
     return f"{names[p.kind]}: {len(p.classes)} classes, pictures of {h} x {w} {'grey' if c == 1 else 'colour'}; {counts}"
 
 

@@ -73,7 +73,7 @@ def _task(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, 
 
 def _named(user: dict[str, Any], less: set[str]) -> dict[str, Any]:
     """The choices as arguments of the functions for modules."""
-    for name in ("model", "shift", "mirror"):
+    for name in ("model", "shift", "mirror", "warp"):
         if name in user:
             raise InputTrouble(f"--{name}: for pictures; a module of your own has none")
     return {k.replace(".", "__"): v for k, v in user.items() if k not in less | {"threads"}}
@@ -123,5 +123,6 @@ def _images_twins(
             pictures = replace(pictures, split=part)
         return Images(pictures, own), None
 
-    found = side_by_side(plan, make, task.data("train"), task.data("valid"), say)
-    return Twins("images", found, len(found[0].loss), plan["update"], len(task.data("valid")), time.monotonic() - begun)
+    valid = task.held("valid")
+    found = side_by_side(plan, make, task.data("train"), valid, say)
+    return Twins("images", found, len(found[0].loss), plan["update"], len(valid or ()), time.monotonic() - begun)

@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradlearn.data.apart import Apart
+from gradlearn.data.apart import in_memory
 from gradlearn.data.augment import shift_mirror
 from gradlearn.data.mirror import mirror_ratio, shrunk
-from gradlearn.data.stored import Stored, take
+from gradlearn.data.stored import take
+from gradlearn.data.warp import warp
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
-from gradlearn.plan import Plan, batch_size, usual_epochs
+from gradlearn.plan import Plan, batch_size, is_number, usual_epochs
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
 if TYPE_CHECKING:
@@ -35,17 +36,18 @@ __all__ = ["Images"]
 
 PART = 1 << 18  # bytes of pictures scored at once, at most a batch (of tiny ones 500): no tensor is larger than in a training step
 MODELS = ("convnet",)
+FEW, STEPS = 500, 400  # fewer training pictures are warped, and seen in so many steps at least, whatever the passes
 WIDTHS = (16, 24, 32, 48, 64, 96)
 
 
 class PictureData:
-    """Some of the pictures as `Data`; training draws shift and mirror them, draw -1 leaves them as they are."""
+    """Some of the pictures as `Data`; training draws shift, mirror and warp them, draw -1 leaves them as they are."""
 
-    def __init__(self, pictures: Pictures, rows: np.ndarray, shift: int = 0, mirror: bool = False) -> None:
+    def __init__(self, pictures: Pictures, rows: np.ndarray, shift: int = 0, mirror: bool = False, warp: float = 0.0) -> None:
         self.pictures, self.rows = pictures, torch.from_numpy(np.ascontiguousarray(rows))
         self.labels = torch.from_numpy(np.ascontiguousarray(pictures.labels))
-        self.pixels, self.at = _in_memory(pictures.pixels, rows)
-        self.shift, self.mirror, self.strength = shift, mirror, 1.0
+        self.pixels, self.at = in_memory(pictures.pixels, rows)
+        self.shift, self.mirror, self.warp, self.strength = shift, mirror, warp, 1.0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,20 +62,13 @@ class PictureData:
         if draw >= 0 and (self.shift or self.mirror):
             shift = min(round(self.shift * self.strength), min(pixels.shape[1:3]) // 2)
             pixels = shift_mirror(pixels, draw, shift, self.mirror)
+        if draw >= 0 and self.warp:
+            pixels = warp(pixels, draw, self.warp * self.strength)
         return Batch(pixels.permute(0, 3, 1, 2), self.labels.index_select(0, rows).long(), rows, draw)
 
     def about(self, what: str) -> Tensor | None:
         """Labels: (n,) int64."""
         return self.labels.index_select(0, self.rows.long()).long() if what == "labels" else None
-
-
-def _in_memory(pixels: np.ndarray | Stored | Apart, rows: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
-    """The pictures in memory if all of these rows are among them, and where there each is; None: where it is in the data."""
-    if isinstance(pixels, np.ndarray):
-        return torch.from_numpy(pixels), None
-    if isinstance(pixels, Apart) and (at := pixels.within(rows)) is not None:
-        return torch.from_numpy(pixels.memory), torch.from_numpy(at)
-    return None, None
 
 
 class Images:
@@ -91,6 +86,11 @@ class Images:
         self.shape = tuple(int(k) for k in pictures.pixels.shape[1:])
         self.made: Any = None  # the loss, once its options are known
         self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
+
+    @property
+    def few(self) -> bool:
+        """Whether there are so few training pictures that all else is chosen for that."""
+        return len(self.pictures.split["train"]) < FEW
 
     def choose(self) -> None:
         """Model, loss and update: what does not depend on the length of the run."""
@@ -133,10 +133,14 @@ class Images:
     def choose_augmentation(self, epochs: float) -> None:
         """Shifts and mirror images for a run of so many epochs."""
         plan, side = self.plan, min(self.shape[:2])
-        shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 else 0
+        why = "few pictures: each is also turned, zoomed and bent" if self.few else "moves and mirror images are enough"
+        if not (is_number(plan.choose("warp", 1.0 if self.few else 0.0, why)) and plan["warp"] >= 0):
+            raise InputTrouble(f"--warp {plan['warp']}: must be a finite number of at least 0")
+        shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 and not plan["warp"] else 0
         if not 0 <= plan.get("shift", 0) < side:
             raise InputTrouble(f"--shift {plan['shift']}: must be from 0 to {side - 1}, less than the side of a picture")
-        plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
+        none = "a warp moves pictures too" if plan["warp"] else "too few epochs to need new pictures"
+        plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else none)
         if "mirror" not in plan:
             plan.choose("mirror", *self._mirror(epochs), "measured")
         plan.choose("mirror_score", plan["mirror"], "a picture and its mirror image are scored together where both are trained on")
@@ -172,7 +176,10 @@ class Images:
 
     def suggested_epochs(self, n: int) -> int:
         """Epochs for a run of no given length."""
-        return usual_epochs(self.plan, n, steps=2000, most=60, least=8)
+        epochs, size = usual_epochs(self.plan, n, steps=2000, most=60, least=8), batch_size(self.plan, n)
+        if not self.few or "steps" in self.plan:
+            return epochs
+        return self.plan.choose("epochs", max(epochs, math.ceil(STEPS * size / n)), f"{n} pictures are few: {STEPS} steps or more")
 
     def model(self, seed: int) -> nn.Module:
         """A new network; its input scale is measured on training pictures."""
@@ -183,13 +190,13 @@ class Images:
 
     def data(self, split: str) -> PictureData:
         """Pictures of one split; only those of training are augmented."""
-        train = split == "train"
-        return PictureData(
-            self.pictures,
-            self.pictures.split[split],
-            self.plan.get("shift", 0) if train else 0,
-            bool(self.plan.get("mirror", False)) and train,
-        )
+        get = self.plan.get
+        own = (get("shift", 0), bool(get("mirror", False)), float(get("warp", 0.0))) if split == "train" else ()
+        return PictureData(self.pictures, self.pictures.split[split], *own)
+
+    def held(self, split: str) -> PictureData | None:
+        """Pictures of valid or test; None where there are none."""
+        return self.data(split) if len(self.pictures.split[split]) else None
 
     def collect(self, model: nn.Module, now: Now) -> Data:
         """The same pictures in every round."""
