@@ -38,12 +38,12 @@ def brute(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8, 1), (2, 7, 12, 3), (2, 6, 5, 1)])
-def test_every_pixel_is_bilinear_between_four_others_with_mirrored_borders(shape):
-    pixels = pictures(*shape)
-    expected = brute(pixels.numpy().astype(float), places(shape[0], *shape[1:3], 5, 1.5).numpy().astype(float))
+@pytest.mark.parametrize(("n", "height", "width", "channels"), [(3, 8, 8, 1), (2, 7, 12, 3), (2, 6, 5, 1)])
+def test_every_pixel_is_bilinear_between_four_others_with_mirrored_borders(n, height, width, channels):
+    pixels = pictures(n, height, width, channels)
+    expected = brute(pixels.numpy().astype(float), places(n, height, width, 5, 1.5).numpy().astype(float))
     found = warp(pixels, 5, 1.5)
-    assert (found.dtype, found.shape) == (torch.uint8, torch.Size(shape))
+    assert (found.dtype, found.shape) == (torch.uint8, pixels.shape)
     assert np.abs(found.numpy() - expected).max() <= 0.5 + 1e-2  # rounded to bytes, in float32
 
 

@@ -190,9 +190,10 @@ class Images:
 
     def data(self, split: str) -> PictureData:
         """Pictures of one split; only those of training are augmented."""
-        get = self.plan.get
-        own = (get("shift", 0), bool(get("mirror", False)), float(get("warp", 0.0))) if split == "train" else ()
-        return PictureData(self.pictures, self.pictures.split[split], *own)
+        rows, get = self.pictures.split[split], self.plan.get
+        if split != "train":
+            return PictureData(self.pictures, rows)
+        return PictureData(self.pictures, rows, get("shift", 0), bool(get("mirror", False)), float(get("warp", 0.0)))
 
     def held(self, split: str) -> PictureData | None:
         """Pictures of valid or test; None where there are none."""
