@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "traps.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("performance", "traps", "images")))
 PLACE = re.compile(r"(<!-- figures: ([\w.]+) -->\n).*?(^<!-- end -->$)", re.MULTILINE | re.DOTALL)
 MOST = 40  # rows of a table; longer ones stay in the JSON file
 

@@ -60,7 +60,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    command = ["train", "images", str(data), "--runs", str(runs), *SMALL, "--save-every", "50"]
+    command = ["train", "images", str(data), "--runs", str(runs), *SMALL, "--save-every", "50", "--valid", "0.1"]
     assert run([*command, "--name", "one"]) == 0
     return runs / "one"
 

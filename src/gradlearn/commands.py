@@ -42,6 +42,7 @@ EQUATION = (
     "mixup",
     "cutmix",
     "progressive",
+    "warp",
     "without",
 )
 PLANNED = (*LENGTH, *EQUATION, "from", "head_first", "first_rate", "compile", "seed", "device", "threads", "save_every")

@@ -139,10 +139,12 @@ def _measure(task: Offered, plan: Plan, left: float) -> tuple[Pace, float, float
     if any(plan.get(name, value) != value for name, value in measured.items()):
         pace = _pace(task, plan, left)
     task.choose_augmentation(left / pace.mean * batch_size(plan, n) / n)
-    d = build(task, _scratch(task, plan), valid=task.data("valid"), test=task.data("test"))
+    d = build(task, _scratch(task, plan), valid=task.held("valid"), test=task.held("test"))
     again, test = measure_score(d, d.valid), measure_score(d, d.test)
     valid = again + measure_score(d, d.sample)
-    looks = plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
+    if task.held("valid") is not None:
+        plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
+    looks = _looks(task, plan)
     return pace, looks * valid / left, 2.0 * (valid + again + test) + ENDING + task.seconds_after() + 0.025 * left
 
 
@@ -179,8 +181,13 @@ def built(task: Offered, plan: Plan) -> Descent:
     if "from" in plan:
         fine_tune.choose(plan)
     choose_descent(plan, task.n, task.targets)
-    looks = plan.choose("looks", 20, "scores on the way")
+    looks = _looks(task, plan)
     plan.choose("score_every", max(plan["steps"] // (looks + 1), 1) if looks else 0, "follows from the looks")
     check_names(plan)
-    valid, test = task.data("valid"), task.data("test")
-    return build(task, plan, valid=valid, test=test)
+    return build(task, plan, valid=task.held("valid"), test=task.held("test"))
+
+
+def _looks(task: Offered, plan: Plan) -> int:
+    if task.held("valid") is None:
+        return plan.choose("looks", 0, "there are no validation pictures", "data")
+    return plan.choose("looks", 20, "scores on the way")

@@ -116,5 +116,6 @@ def _task_twins(
     def make(own: Plan, rows: torch.Tensor | None) -> tuple[Task, nn.Module | None]:
         return task.again(own, rows), None
 
-    found = side_by_side(plan, make, task.data("train"), task.data("valid"), say)
-    return Twins(options.task, found, len(found[0].loss), plan["update"], len(task.data("valid")), time.monotonic() - begun)
+    valid = task.held("valid")
+    found = side_by_side(plan, make, task.data("train"), valid, say)
+    return Twins(options.task, found, len(found[0].loss), plan["update"], len(valid or ()), time.monotonic() - begun)

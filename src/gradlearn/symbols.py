@@ -302,6 +302,8 @@ class Offered(Task, Protocol):
 
     def work(self) -> float: ...  # floating-point operations of a step, about
 
+    def held(self, split: str) -> Data | None: ...  # valid or test data; None where there are none
+
     def again(self, plan: Any, rows: Tensor | None = None) -> Task: ...  # under another plan, of the training examples only these
 
     def described(self) -> dict[str, Any]: ...  # the [data] table of run.toml

@@ -16,6 +16,7 @@ DIAL = {
     "shift": Augment(shift=2),
     "mirror": Augment(mirror=True),
     "crop": Augment(crop=0.6),
+    "warp": Augment(warp=1.0),
     "rotate": Augment(rotate=20.0),
     "trivial": Augment(trivial=True),
     "colour": Augment(colour=0.4),
@@ -23,7 +24,7 @@ DIAL = {
     "mixup": Augment(mixup=0.4),
     "cutmix": Augment(cutmix=1.0),
 }
-ALL = Augment(shift=2, mirror=True, crop=0.5, rotate=10.0, trivial=True, colour=0.3, cutout=5)
+ALL = Augment(shift=2, mirror=True, crop=0.5, warp=0.5, rotate=10.0, trivial=True, colour=0.3, cutout=5)
 LABELS = torch.arange(24) % 5
 dials = pytest.mark.parametrize("augment", [*DIAL.values(), ALL], ids=[*DIAL, "all"])
 

@@ -52,7 +52,7 @@ def test_the_seed_moves_the_split_and_nothing_else():
 def test_folder_with_and_without_parts(draw, tmp_path):
     flat = read(draw.folder(tmp_path / "flat", n=20))
     assert (flat.kind, flat.classes, flat.shape) == ("folder", ("cat", "dog"), (12, 10, 3))
-    assert {name: len(index) for name, index in flat.split.items()} == {"train": 29, "valid": 3, "test": 8}
+    assert {name: len(index) for name, index in flat.split.items()} == {"train": 32, "valid": 0, "test": 8}
     assert complete(flat)
     parts = read(draw.folder(tmp_path / "parts", n=10, parts=("train", "val", "test")))
     assert {name: index.tolist() for name, index in parts.split.items()} == {
@@ -67,7 +67,7 @@ def test_folder_with_and_without_parts(draw, tmp_path):
 def test_a_given_test_part_is_all_of_the_test(draw, tmp_path):
     pictures = read(draw.folder(tmp_path / "d", n=10, parts=("train", "test")))
     assert pictures.split["test"].tolist() == list(range(20, 40))
-    assert len(pictures.split["valid"]) == 2
+    assert len(pictures.split["train"]) == 20
     assert complete(pictures)
 
 
@@ -243,16 +243,39 @@ def test_classes_that_are_all_empty(tmp_path):
     assert refused(tmp_path, allow_empty_class=True) == f"{tmp_path}: no pictures; add some"
 
 
-def test_too_few_to_divide(draw, tmp_path):
-    root = draw.folder(tmp_path / "d", n=1)
-    assert "2 pictures are too few to divide" in refused(root)
+def counts(pictures):
+    return {name: len(index) for name, index in pictures.split.items()}
+
+
+def test_too_few_to_divide_are_all_trained_on_and_it_is_said(draw, tmp_path):
+    pictures = read(draw.folder(tmp_path / "d", n=1))
+    assert counts(pictures) == {"train": 2, "valid": 0, "test": 0}
+    said = [note["what"] for note in pictures.notes if note["level"] == "warn"]
+    assert said == ["2 pictures are too few to divide, none is left for test; add pictures or name them with --test"]
     assert complete(read(draw.folder(tmp_path / "e", n=3)))
+
+
+def test_below_500_pictures_none_are_set_aside_for_valid_unless_asked_for(draw, tmp_path):
+    few, enough = draw.folder(tmp_path / "few", n=249), draw.folder(tmp_path / "enough", n=250)
+    assert counts(read(few)) == {"train": 398, "valid": 0, "test": 100}
+    assert counts(read(enough)) == {"train": 360, "valid": 40, "test": 100}
+    assert counts(read(few, valid=0.1)) == {"train": 358, "valid": 40, "test": 100}
+
+
+def test_a_share_of_zero_is_none(draw, tmp_path):
+    root = draw.folder(tmp_path / "d", n=250)
+    assert counts(read(root, valid=0.0)) == {"train": 400, "valid": 0, "test": 100}
+    assert counts(read(root, test=0.0)) == {"train": 450, "valid": 50, "test": 0}
+    assert not read(root, valid=0.0, test=0.0).notes
+    given = read(draw.folder(tmp_path / "e", n=3, parts=("train", "test")), test=0.0)
+    assert counts(given) == {"train": 6, "valid": 0, "test": 0}
+    assert "the given test part (6 pictures) is not used: --test 0" in [note["what"] for note in given.notes]
 
 
 def test_shares_that_are_none(draw, tmp_path):
     root = draw.folder(tmp_path / "d")
     for option in ("valid", "test"):
-        for value in (0.0, 1.0, 1.5):
+        for value in (-0.1, 1.0, 1.5):
             assert refused(root, **{option: value}).startswith(f"--{option} {value:g}: must be a share")
 
 

@@ -75,7 +75,7 @@ def test_quotas_are_largest_remainders_within_their_bounds(counts, k, spare):
 
 
 def test_shares_are_between_nothing_and_all():
-    assert share(0.5, "--valid") == 0.5
-    for wrong in (0.0, 1.0, -0.1, 3, float("nan")):
-        with pytest.raises(InputTrouble, match=r"--valid .*: must be a share above 0 and below 1, or a path"):
+    assert (share(0.5, "--valid"), share(0, "--valid")) == (0.5, 0.0)
+    for wrong in (1.0, -0.1, 3, float("nan")):
+        with pytest.raises(InputTrouble, match=r"--valid .*: must be a share of at least 0 and below 1, or a path"):
             share(wrong, "--valid")

@@ -10,7 +10,9 @@ import torch
 
 from gradlearn.data.augment import Augment
 from gradlearn.data.images import Pictures
-from gradlearn.plan import Plan
+from gradlearn.data.elastic import warp
+from gradlearn.errors import InputTrouble
+from gradlearn.plan import Plan, batch_size, choose_length
 from gradlearn.tasks import images as module
 from gradlearn.tasks.images import Images, PictureData, log_probabilities
 
@@ -76,7 +78,7 @@ def photographs(side: int, channels: int, **user) -> Images:
     split = {"train": np.arange(30, dtype=np.int32), "valid": np.arange(30, 40, dtype=np.int32)}
     files = [f"{i}.png" for i in range(40)]
     pictures = Pictures(pixels, (np.arange(40) % 2).astype(np.uint8), ("a", "b"), files, split, "folder", "d", [], "")
-    return Images(pictures, Plan({"mirror": True, **user}))
+    return Images(pictures, Plan({"mirror": True, "warp": 0.0, **user}))
 
 
 @pytest.mark.parametrize(
@@ -146,3 +148,50 @@ def test_whoever_wants_full_pictures_from_the_start_has_them():
     task.choose()
     assert task.data("train").until == 0.0
     assert task.data("train")(torch.arange(4), 1).x.shape[2:] == (32, 32)
+
+
+def drawn(n: int, user: dict | None = None, few: int = 0) -> Images:
+    """The task of n training pictures with all of its augmentation chosen."""
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 12, 12, 1), dtype=np.uint8)
+    split = {name: np.arange(k, dtype=np.int32) for name, k in (("train", n), ("valid", few), ("test", few))}
+    pictures = Pictures(pixels, (np.arange(n) % 3).astype(np.uint8), ("a", "b", "c"), [""] * n, split, "folder", "d", [], "")
+    task = Images(pictures, Plan(user))
+    task.choose()
+    choose_length(task.plan, n, task.suggested_epochs(n))
+    task.choose_augmentation(task.plan["steps"] * batch_size(task.plan, n) / n)
+    return task
+
+
+@pytest.mark.parametrize("n", [3, 63, 64, 65, 400, 427, 499])
+def test_few_pictures_are_warped_and_seen_in_400_steps_or_sixty_passes(n):
+    plan = drawn(n).plan
+    assert (plan["warp"] > 0.0, plan["shift"]) == (True, 0)
+    assert 400 <= plan["steps"] <= max(400 * 1.02, 60 * n / min(n, 64) + 1)
+
+
+def test_from_500_pictures_on_they_are_shifted_and_seen_sixty_times():
+    plan = drawn(500).plan
+    assert (plan["warp"], plan["shift"], plan["epochs"]) == (0.0, 1, 60)
+
+
+def test_what_was_asked_for_of_few_pictures_stays():
+    plan = drawn(20, {"warp": 0.0, "steps": 30}).plan
+    assert (plan["warp"], plan["shift"], plan["steps"], "epochs" in plan) == (0.0, 1, 30, False)
+    assert drawn(20, {"epochs": 2.0}).plan["steps"] == 2
+    with pytest.raises(InputTrouble, match=r"--warp -1: must be at least 0 and less than 10"):
+        drawn(20, {"warp": -1})
+
+
+def test_only_what_is_trained_on_is_warped_by_the_plan_and_by_the_dial():
+    task = drawn(20, few=5)
+    index, data, held = torch.arange(5), task.data("train"), task.held("test")
+    plain = data(index, -1).x
+    assert held is not None
+    assert torch.equal(held(index, 7).x, plain)
+    once = data(index, 7).x
+    assert torch.equal(once, data(index, 7).x)
+    assert not torch.equal(once, plain)
+    expected = warp(plain.permute(0, 2, 3, 1), 7, 1.5 * task.plan["warp"]).permute(0, 3, 1, 2)
+    data.strength = 1.5
+    assert torch.equal(data(index, 7).x, expected)
+    assert drawn(20).held("valid") is None

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import math
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradlearn.data.stored import Disk, Memory, Stored
 from gradlearn.errors import ResourceTrouble
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEAST = 1 << 24  # bytes; fewer are not worth a file
 
@@ -100,3 +104,14 @@ def beside(
         return Beside(aside, shape, cache)
     except ResourceTrouble:  # no room on the disk: then all of them are kept in memory
         return None
+
+
+def in_memory(pixels: np.ndarray | Stored | Apart, rows: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
+    """The pictures in memory if all of these rows are among them, and where there each is; None: where it is in the data."""
+    import torch
+
+    if isinstance(pixels, np.ndarray):
+        return torch.from_numpy(pixels), None
+    if isinstance(pixels, Apart) and (at := pixels.within(rows)) is not None:
+        return torch.from_numpy(pixels.memory), torch.from_numpy(at)
+    return None, None

@@ -1,6 +1,6 @@
 """Augmentation: how the pictures of a training batch are changed, in one frozen value with all its dials.
 
-    crop or shift  ->  mirror  ->  turn  ->  trivial  ->  colour  ->  cutout  ->  mixup or cutmix  ->  (pixels, targets)
+    crop or shift  ->  mirror  ->  warp  ->  turn  ->  trivial  ->  colour  ->  cutout  ->  mixup or cutmix  ->  (pixels, targets)
 
 A dial at 0 does nothing and costs nothing; the value with all at 0 gives the batch as it is. Every draw is a function of (draw,
 purpose, place in the batch): the same picture at the same place of the same step is changed in the same way, whatever the size of
@@ -21,6 +21,7 @@ from gradlearn.data.blend import blend
 from gradlearn.data.colour import random_colour
 from gradlearn.data.crew import each_of
 from gradlearn.data.crop import random_crop
+from gradlearn.data.elastic import warp
 from gradlearn.data.erase import cutout
 from gradlearn.data.shift import shift_mirror
 from gradlearn.data.trivial import trivial
@@ -38,6 +39,7 @@ class Augment:
     shift: int = 0  # pixels each way
     mirror: bool = False  # half of the pictures left-right mirrored
     crop: float = 0.0  # largest share of the area that is cut away, in [0, 1)
+    warp: float = 0.0  # factor on how far pictures are turned, zoomed, stretched, moved and bent
     rotate: float = 0.0  # degrees each way, at most 180
     trivial: bool = False  # TrivialAugment
     colour: float = 0.0  # factors of brightness, contrast and saturation within 1 +- this
@@ -49,7 +51,7 @@ class Augment:
     @property
     def stronger(self) -> bool:
         """Whether a strength changes anything."""
-        return bool(self.shift or self.crop or self.rotate or self.trivial or self.colour or self.cutout)
+        return bool(self.shift or self.crop or self.warp or self.rotate or self.trivial or self.colour or self.cutout)
 
     @property
     def alone(self) -> bool:
@@ -62,7 +64,7 @@ class Augment:
         return self.mixup > 0.0 or self.cutmix > 0.0
 
 
-LIMITS = {"crop": 1.0, "rotate": 180.0, "colour": 10.0, "mixup": 100.0, "cutmix": 100.0}
+LIMITS = {"crop": 1.0, "warp": 10.0, "rotate": 180.0, "colour": 10.0, "mixup": 100.0, "cutmix": 100.0}
 DIALS = tuple(field.name for field in fields(Augment) if field.name != "size")
 
 
@@ -116,6 +118,8 @@ def each(augment: Augment, pixels: Tensor, draw: int, place: np.ndarray, strengt
         pixels = random_crop(pixels, draw, place, min(augment.crop * strength, MOST), augment.size)
     if shift or augment.mirror:
         pixels = shift_mirror(pixels, draw, place, shift, augment.mirror)
+    if augment.warp:
+        pixels = warp(pixels, draw, augment.warp * strength, place)
     if augment.rotate:
         pixels = random_turn(pixels, draw, place, min(augment.rotate * strength, 180.0))
     if augment.trivial:

@@ -35,6 +35,7 @@ from gradlearn.errors import InputTrouble, printable
 
 Where = str | os.PathLike[str]
 LARGEST_SIZE = 4096
+FEW = 500  # pictures to divide below which none are set aside for valid: a tenth of them tells nothing, and is missed in training
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,12 @@ def read(
 ) -> Pictures:
     """Read pictures with labels; what kind of data the path holds is found out. None: scikit-learn's digits.
 
-    `valid`, `test`: a share in (0, 1) of the training data, a path of any kind, or None: the given part if there is
-    one, else, stratified, 20 % for test (from 10,000 examples on 10 %, at most 10,000) and 10 % of the rest (at most
-    5,000) for valid. `size`: side, or (h, w), that all pictures are brought to. `channels`: 1 or 3; None: 1 where all
-    are grey, else 3. `memory`: bytes of pixels beyond which
-    they are kept in the file `cache`; of fewer, those for valid and test may be. `skip_bad`: share of unreadable
-    pictures that may be left out. Raises InputTrouble, ResourceTrouble.
+    `valid`, `test`: a share in [0, 1) of the training data, 0 for none, a path of any kind, or None: the given part if
+    there is one, else, stratified, 20 % for test (from 10,000 examples on 10 %, at most 10,000) and 10 % of the rest (at
+    most 5,000; none of fewer than 500 pictures) for valid. `size`: side, or (h, w), that all pictures are brought to.
+    `channels`: 1 or 3; None: 1 where all are grey, else 3. `memory`: bytes of pixels beyond which they are kept in the
+    file `cache`; of fewer, those for valid and test may be. `skip_bad`: share of unreadable pictures that may be left
+    out. Raises InputTrouble, ResourceTrouble.
     """
     shares = {name: share(v, f"--{name}") for name, v in (("valid", valid), ("test", test)) if isinstance(v, (int, float))}
     wish = Wish(sized(size), channels, max_pixels, memory, cache, skip_bad)
@@ -224,7 +225,8 @@ def _other_file(path: Path) -> InputTrouble:
 
 def _without(found: Found, name: str, asked: float) -> Found:
     unused = len(found.parts[name].names)
-    what = f"the given {name} part ({unused} pictures) is not used: --{name} {asked:g} takes a share of train instead"
+    instead = " takes a share of train instead" if asked else ""
+    what = f"the given {name} part ({unused} pictures) is not used: --{name} {asked:g}{instead}"
     note = {"level": "info", "what": what, "count": unused, "examples": []}
     parts = {part: value for part, value in found.parts.items() if part != name}
     return replace(found, parts=parts, notes=[*found.notes, note])
@@ -261,9 +263,10 @@ def _pictures(found: Found, filled: Filled) -> Pictures:
     return Pictures(filled.pixels, labels, found.classes, files, split, found.kind, found.where, notes, fingerprint)
 
 
-def _asked(given: Collection[str], shares: dict[str, float]) -> dict[str, float | bool | None]:
-    """What `divide` shall take from train: nothing for a part that is given."""
-    return {name: False if name in given else shares.get(name) for name in ("valid", "test")}
+def _asked(given: Collection[str], shares: dict[str, float], count: int) -> dict[str, float | bool | None]:
+    """What `divide` shall take from `count` pictures of train: nothing for a part that is given, nor for valid of few pictures."""
+    asked = {name: False if name in given else shares.get(name) or (name not in shares and None) for name in ("valid", "test")}
+    return asked | {"valid": False} if asked["valid"] is None and count < FEW else asked
 
 
 def _held(parts: dict[str, Part], kept: Mapping[str, np.ndarray], shares: dict[str, float], seed: int) -> np.ndarray:
@@ -272,7 +275,7 @@ def _held(parts: dict[str, Part], kept: Mapping[str, np.ndarray], shares: dict[s
     A picture that turns out to be bad only when it is decoded may change that; what is trained on is then partly in the file.
     """
     held = {name: np.full(len(index), name != "train") for name, index in kept.items()}
-    divided = divide(parts["train"].labels[kept["train"]], seed=seed, **_asked(parts, shares))
+    divided = divide(parts["train"].labels[kept["train"]], seed=seed, **_asked(parts, shares, len(kept["train"])))
     for name in ("valid", "test"):
         held["train"][divided.get(name, [])] = True
     return np.concatenate([held[name] for name in parts])
@@ -282,14 +285,17 @@ def _divided(pictures: Pictures, shares: dict[str, float], seed: int) -> Picture
     """The parts that were not given, taken from train."""
     split = dict(pictures.split)
     train = split["train"]
-    divided = divide(pictures.labels[train], seed=seed, **_asked(split, shares))
+    asked = _asked(split, shares, len(train))
+    divided = divide(pictures.labels[train], seed=seed, **asked)
     split |= {name: train[index] for name, index in divided.items()}
-    split = {name: split[name] for name in PARTS}
-    empty = next((name for name in PARTS if not len(split[name])), None)
-    if empty:
-        what = f"{len(train)} pictures are too few to divide, none is left for {empty}"
-        raise InputTrouble(f"{printable(pictures.source)}: {what}; add pictures or name them with --valid and --test")
-    return replace(pictures, split=split)
+    split = {name: split.get(name, np.zeros(0, np.int32)) for name in PARTS}
+    notes = [_none_left(len(train), name) for name in ("valid", "test") if asked[name] is not False and not len(split[name])]
+    return replace(pictures, split=split, notes=[*pictures.notes, *notes])
+
+
+def _none_left(count: int, name: str) -> dict[str, Any]:
+    what = f"{count} pictures are too few to divide, none is left for {name}; add pictures or name them with --{name}"
+    return {"level": "warn", "what": what, "count": count, "examples": []}
 
 
 def _no_class_gone(pictures: Pictures, allowed: bool) -> None:

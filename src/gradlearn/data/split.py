@@ -15,9 +15,9 @@ SMALL, SHARE_SMALL, SHARE, CAP_TEST, CAP_VALID = 10_000, 0.2, 0.1, 10_000, 5_000
 
 
 def share(value: float, option: str) -> float:
-    """The share itself; raises InputTrouble outside (0, 1)."""
-    if not 0.0 < value < 1.0:
-        raise InputTrouble(f"{option} {value:g}: must be a share above 0 and below 1, or a path")
+    """The share itself, 0 for none; raises InputTrouble outside [0, 1)."""
+    if not 0.0 <= value < 1.0:
+        raise InputTrouble(f"{option} {value:g}: must be a share of at least 0 and below 1, or a path")
     return float(value)
 
 

@@ -12,6 +12,7 @@ from gradlearn.report import facts as measured
 from gradlearn.report.facts import Facts
 from gradlearn.report.folder import Run
 
+FEW = 500  # examples of which a tenth set aside tells less than it costs
 CHOSE = {
     "user": ("you", "set by you"),
     "plan": ("plan", "from the fixed plan"),
@@ -268,7 +269,7 @@ def following(run: Run, facts: Facts, counts: confusion.Tally | None) -> str:
 def _missing(facts: Facts, python: bool) -> list[str]:
     """Data that were not set aside, and how to: on the command line, or in Python."""
     parts = []
-    if not facts.valid:
+    if not facts.valid and (python or facts.counts.get("train", 0) >= FEW):
         parts.append(f"`{'valid=0.1' if python else '--valid 0.1'}` sets a tenth of the data aside to watch the run.")
     if facts.test is None and "test" not in facts.counts:
         way = "Data that the run never sees" if python else "`--test 0.1`, a tenth of the data set aside,"

@@ -103,6 +103,8 @@ def validation(facts: Facts, actions: Sequence[Mapping[str, Any]] = ()) -> str:
     if facts.best is None or facts.final is None:
         if facts.counts.get("valid"):
             return "The validation data were not scored."
+        if facts.test is not None:
+            return "No data were set aside for validation: the run was not scored on the way, and ends with its last weights."
         return "No validation score is on record, so the run cannot tell learning from memorising."
     name = f"The validation {printable(facts.name, 40)}"
     best, final = words.score(facts.name, facts.best[1]), words.score(facts.name, facts.final[1])

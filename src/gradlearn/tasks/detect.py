@@ -225,6 +225,10 @@ class Detect:
         varied = Varied(mirror=bool(self.plan.get("mirror", True)), upend=bool(self.plan.get("upend", False)))
         return DetectData(self.labelled, self.boxed.split[split], varied if split == "train" else None)
 
+    def held(self, split: str) -> DetectData | None:
+        """Pictures of valid or test; None where there are none."""
+        return self.data(split) if len(self.boxed.split[split]) else None
+
     def collect(self, model: nn.Module, now: Now) -> Data:
         """The same pictures in every round."""
         return self.data("train")

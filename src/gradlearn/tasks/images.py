@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradlearn.data.apart import Apart
-from gradlearn.data.augment import Augment, apply, augment_of
+from gradlearn.data.augment import Augment, augment_of
+from gradlearn.data.drawn import PictureData, calibrate
 from gradlearn.data.mirror import mirror_ratio, shrunk
-from gradlearn.data.progressive import LEAST, UNTIL, small
-from gradlearn.data.stored import Stored, take
+from gradlearn.data.progressive import LEAST, small
+from gradlearn.data.stored import take
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
 from gradlearn.insight.by_class import by_class, uneven
@@ -45,57 +45,9 @@ MODELS = ("resnet", "convnet")
 FOUND = {"digits": "scikit-learn's digits", "folder": "an image folder", "idx": "an IDX folder", "parquet": "image Parquet"}
 SMALL = 16  # pixels a side below which there is little to whiten or to go deep on
 LARGE = 96  # pixels a side from which pictures are cropped at random and not shifted
+FEW, STEPS = 500, 400  # fewer training pictures are warped, and seen in so many steps at least, whatever the passes
 WIDTHS = (16, 24, 32, 48, 64, 96)
 PASSES = {"resnet": 6.0, "convnet": 10.0}  # over the pictures, worth more than width up to there
-
-
-class PictureData:
-    """Some of the pictures as `Data`; training draws change them as `augment` says, draw -1 leaves them as they are."""
-
-    def __init__(self, pictures: Pictures, rows: np.ndarray, augment: Augment | None = None) -> None:
-        self.pictures, self.rows = pictures, torch.from_numpy(np.ascontiguousarray(rows))
-        self.labels = torch.from_numpy(np.ascontiguousarray(pictures.labels))
-        self.pixels, self.at = _in_memory(pictures.pixels, rows)
-        self.augment, self.strength = augment or Augment(), 1.0
-        self.until, self.late = (UNTIL if self.augment.size is not None else 0.0), False
-
-    def follow(self, share: float) -> None:
-        """In the rest of a run pictures are of full size, where they are smaller in its first part."""
-        self.late = share >= self.until
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __call__(self, index: Tensor, draw: int) -> Batch:
-        """Pictures (n, c, h, w) uint8, channels last in memory, and labels (n,) int64, or probabilities where they are mixed."""
-        rows = self.rows.index_select(0, index).long()
-        if self.pixels is not None:
-            pixels = self.pixels.index_select(0, rows if self.at is None else self.at.index_select(0, index))
-        else:
-            pixels = torch.from_numpy(self.pictures.pixels.take(rows.numpy()))
-        labels = self.labels.index_select(0, rows).long()
-        if draw >= 0:
-            augment = replace(self.augment, size=None) if self.late else self.augment
-            pixels, labels = apply(augment, pixels, labels, len(self.pictures.classes), draw, self.strength)
-        return Batch(pixels.permute(0, 3, 1, 2), labels, rows, draw)
-
-    @property
-    def adjustable(self) -> bool:
-        """Whether `strength` changes anything."""
-        return self.augment.stronger
-
-    def about(self, what: str) -> Tensor | None:
-        """Labels: (n,) int64."""
-        return self.labels.index_select(0, self.rows.long()).long() if what == "labels" else None
-
-
-def _in_memory(pixels: np.ndarray | Stored | Apart, rows: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
-    """The pictures in memory if all of these rows are among them, and where there each is; None: where it is in the data."""
-    if isinstance(pixels, np.ndarray):
-        return torch.from_numpy(pixels), None
-    if isinstance(pixels, Apart) and (at := pixels.within(rows)) is not None:
-        return torch.from_numpy(pixels.memory), torch.from_numpy(at)
-    return None, None
 
 
 class Images:
@@ -137,9 +89,14 @@ class Images:
     def found(self) -> str:
         """What was found where the data were to be, in a line."""
         (h, w, c), split = self.shape, self.pictures.split
-        counts = ", ".join(f"{len(rows):,} {part}" for part, rows in split.items())
+        counts = ", ".join(f"{len(rows):,} {part}" if len(rows) else f"none for {part}" for part, rows in split.items())
         colour = "grey" if c == 1 else "colour"
         return f"{FOUND[self.pictures.kind]}: {len(self.pictures.classes)} classes, pictures of {h} x {w} {colour}; {counts}"
+
+    @property
+    def few(self) -> bool:
+        """Whether there are so few training pictures that all else is chosen for that."""
+        return len(self.pictures.split["train"]) < FEW
 
     def choose(self) -> None:
         """Model, loss and update: what does not depend on the length of the run."""
@@ -216,13 +173,15 @@ class Images:
     def choose_augmentation(self, epochs: float) -> None:
         """How training pictures are changed in a run of so many epochs."""
         plan, side = self.plan, min(self.shape[:2])
+        why = "few pictures: each is also turned, zoomed and bent" if self.few else "moves and mirror images are enough"
+        plan.choose("warp", 1.0 if self.few else 0.0, why)
         self.augment()  # refuses what is out of range before anything is measured
-        if side >= LARGE and epochs >= 2:
+        if side >= LARGE and epochs >= 2 and not plan["warp"]:
             plan.choose("crop", 0.65 if epochs >= 10 else 0.35, f"pictures of {side} pixels and more are cropped at random")
             plan.choose("colour", 0.2 if self.shape[2] == 3 else 0.0, "the light differs between photographs")
         shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 else 0
-        if plan.get("crop"):
-            plan.choose("shift", 0, "crops are moved already")
+        if plan.get("crop") or plan["warp"]:
+            plan.choose("shift", 0, "a warp moves pictures too" if plan["warp"] else "crops are moved already")
         plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
         if "mirror" not in plan:
             plan.choose("mirror", *self._mirror(epochs), "measured")
@@ -260,7 +219,10 @@ class Images:
 
     def suggested_epochs(self, n: int) -> int:
         """Epochs for a run of no given length."""
-        return usual_epochs(self.plan, n, steps=2000, most=60, least=8)
+        epochs, size = usual_epochs(self.plan, n, steps=2000, most=60, least=8), batch_size(self.plan, n)
+        if not self.few or "steps" in self.plan:
+            return epochs
+        return self.plan.choose("epochs", max(epochs, math.ceil(STEPS * size / n)), f"{n} pictures are few: {STEPS} steps or more")
 
     def model(self, seed: int) -> nn.Module:
         """A new network; its input scale is measured on training pictures."""
@@ -271,6 +233,10 @@ class Images:
     def data(self, split: str) -> PictureData:
         """Pictures of one split; only those of training are augmented."""
         return PictureData(self.pictures, self.pictures.split[split], self.augment() if split == "train" else None)
+
+    def held(self, split: str) -> PictureData | None:
+        """Pictures of valid or test; None where there are none."""
+        return self.data(split) if len(self.pictures.split[split]) else None
 
     def augment(self) -> Augment:
         """How training pictures are changed, as far as it is chosen. Raises InputTrouble for a dial out of range."""
@@ -420,13 +386,6 @@ def rebuild(card: Mapping[str, Any]) -> nn.Module:
     """The empty network that a card describes."""
     model = find("models", card["model"])(tuple(card["shape"]), len(card["classes"]), **card["options"])
     return model.to(memory_format=torch.channels_last)
-
-
-def calibrate(model: nn.Module, data: PictureData, most: int = 1 << 22) -> None:
-    """Tell the model the scale of its input, from training pictures evenly spread over the data, `most` bytes of them."""
-    pixels = math.prod(data.pictures.pixels.shape[1:])
-    rows = torch.linspace(0, len(data) - 1, min(len(data), max(most // pixels, 64))).long()
-    model.calibrate(data(rows, -1).x)  # pyright: ignore[reportCallIssue]
 
 
 def precision(device: str) -> tuple[str, str]:
