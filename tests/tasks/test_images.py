@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gradlearn.data.augment import Augment
-from gradlearn.data.images import Pictures
 from gradlearn.data.elastic import warp
+from gradlearn.data.images import Pictures
 from gradlearn.errors import InputTrouble
 from gradlearn.plan import Plan, batch_size, choose_length
 from gradlearn.tasks import images as module
