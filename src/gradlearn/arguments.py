@@ -23,6 +23,17 @@ def positive(text: str) -> float:
     return value
 
 
+def amount(text: str) -> float:
+    """A finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text} must be a finite number of at least 0")
+    return value
+
+
 def whole(text: str) -> int:
     """A whole number above 0."""
     try:

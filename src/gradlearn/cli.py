@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from gradlearn import __version__, find
 from gradlearn import commands as act
 from gradlearn.arguments import (
+    amount,
     batch,
     bytes_of,
     positive,
@@ -180,6 +181,18 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     plan.add_argument("--clip", type=positive, help="bound on the norm of the gradient")
     plan.add_argument("--shift", type=int, help="augmentation: pixels")
     plan.add_argument("--mirror", type=yes_or_no, help="augmentation: left-right mirror images, yes or no")
+    plan.add_argument(
+        "--crop", type=amount, help="augmentation: a random crop, which leaves out up to this share of the area (0.65)"
+    )
+    plan.add_argument("--rotate", type=amount, help="augmentation: degrees each way (15)")
+    plan.add_argument(
+        "--trivial", type=yes_or_no, help="augmentation: one random change for each picture (TrivialAugment), yes or no"
+    )
+    plan.add_argument("--colour", type=amount, help="augmentation: brightness, contrast and saturation within 1 +- this (0.4)")
+    plan.add_argument("--cutout", type=int, help="augmentation: side in pixels of a covered square")
+    plan.add_argument("--mixup", type=amount, help="augmentation: alpha of two pictures mixed (0.2)")
+    plan.add_argument("--cutmix", type=amount, help="augmentation: alpha of a box of another picture (1.0)")
+    plan.add_argument("--progressive", type=yes_or_no, help="smaller pictures in the first part of the run, yes or no")
     plan.add_argument("--no-act", action="store_true", help="watch only; the first non-finite step ends the run")
     plan.add_argument(
         "--without", type=lambda text: text.split(","), help="checks and remedies to leave out, such as rewind,crawling"

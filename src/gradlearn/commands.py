@@ -34,6 +34,14 @@ EQUATION = (
     "clip",
     "shift",
     "mirror",
+    "crop",
+    "rotate",
+    "trivial",
+    "colour",
+    "cutout",
+    "mixup",
+    "cutmix",
+    "progressive",
     "without",
 )
 PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_every")
@@ -202,8 +210,12 @@ def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> 
         return 0
     interval = " to ".join(f"{end:.2%}" for end in result["interval"])
     print(f"accuracy {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {interval})")
+    every = result["score"]["all"]
+    print(f"each class counted the same: balanced accuracy {every['balanced_accuracy']:.2%}, macro F1 {every['macro_f1']:.2%}")
+    print(f"  {'class':30} {'right':>6} {'of':>6}  recall  precision      F1")
     for row in result["classes"]:
-        print(f"  {printable(row['class'], 30):30} {row['right']:>6} of {row['examples']:<6} right")
+        recall, precision, f1 = ("-" if row[k] is None else f"{row[k]:.1%}" for k in ("recall", "precision", "f1"))
+        print(f"  {printable(row['class'], 30):30} {row['right']:>6} {row['examples']:>6}  {recall:>6}  {precision:>9}  {f1:>6}")
     return 0
 
 

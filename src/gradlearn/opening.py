@@ -33,7 +33,7 @@ from gradlearn.plan import (
     seconds_of,
 )
 from gradlearn.program.choice import choose_program
-from gradlearn.run import Clock, build, measure, measure_score
+from gradlearn.run import Clock, Pace, build, measure_score, pace_of
 from gradlearn.symbols import Offered
 
 Say = Callable[[str], None]
@@ -101,7 +101,8 @@ def planned(task: Offered, plan: Plan, begun: float, say: Say) -> tuple[Descent,
     left = budget - (time.monotonic() - begun) - ENDING
     if left < 0.5:
         raise InputTrouble(f"--time {plan['time']}: reading the data took {budget - left - ENDING:.1f} s already; give more time")
-    pace, scoring, ending = _measure(task, plan, left)
+    paces, scoring, ending = _measure(task, plan, left)
+    pace = paces.mean
     left = budget - (time.monotonic() - begun) - ending
     plan.choose(
         "steps",
@@ -113,37 +114,39 @@ def planned(task: Offered, plan: Plan, begun: float, say: Say) -> tuple[Descent,
     choose_program(descent, plan, plan["steps"])
     now = time.monotonic()
     deadline = begun + budget - ending
-    return descent, Clock(deadline, max(deadline - now, 0.1))
+    return descent, Clock(deadline, max(deadline - now, 0.1), paces)
 
 
-def _measure(task: Offered, plan: Plan, left: float) -> tuple[float, float, float]:
-    """(seconds a step, share of time that scoring on the way takes, seconds for everything after the last step)."""
+def _measure(task: Offered, plan: Plan, left: float) -> tuple[Pace, float, float]:
+    """(seconds of a step, share of time that scoring on the way takes, seconds for everything after the last step)."""
     n = task.n
     pace = _pace(task, plan, left)
     measured = task.usual
-    task.choose_size_in(left, pace / batch_size(plan, n))
+    task.choose_size_in(left, pace.mean / batch_size(plan, n))
     if any(plan.get(name, value) != value for name, value in measured.items()):
         pace = _pace(task, plan, left)
-    task.choose_augmentation(left / pace * batch_size(plan, n) / n)
+    task.choose_augmentation(left / pace.mean * batch_size(plan, n) / n)
     d = build(task, _scratch(task, plan), valid=task.data("valid"), test=task.data("test"))
-    valid, test = measure_score(d, d.valid) + measure_score(d, d.sample), measure_score(d, d.test)
+    again, test = measure_score(d, d.valid), measure_score(d, d.test)
+    valid = again + measure_score(d, d.sample)
     looks = plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
-    return pace, looks * valid / left, 2.0 * (valid + test) + ENDING + 0.015 * left
+    return pace, looks * valid / left, 2.0 * (valid + again + test) + ENDING + task.seconds_after() + 0.025 * left
 
 
-def _pace(task: Offered, plan: Plan, left: float) -> float:
+def _pace(task: Offered, plan: Plan, left: float) -> Pace:
     """Seconds a step, the faster of two looks; with all cores or with one, whichever is faster, unless that is settled."""
     scratch = _scratch(task, plan)
     d = build(task, scratch)
     choose_program(d, plan, 0, left)
     if "threads" not in plan and (_cores() == 1 or task.work() < SMALL):
         choose_threads(plan, task.work(), _cores())
-    paces: dict[int, float] = {}
+    paces: dict[int, Pace] = {}
     for threads in [plan["threads"]] if "threads" in plan else [1, _cores()]:
         torch.set_num_threads(threads)
-        paces[threads] = min(measure(d, min(0.75, 0.005 * left)) for _ in range(1 if left < 40 else 2))
-    best = min(paces, key=lambda k: paces[k])
-    told = ", ".join(f"{1e3 * v:.3g} ms a step with {k}" for k, v in paces.items())
+        looks = [pace_of(d, min(0.75, 0.005 * left)) for _ in range(1 if left < 40 else 2)]
+        paces[threads] = min(looks, key=lambda pace: pace.mean)
+    best = min(paces, key=lambda k: paces[k].mean)
+    told = ", ".join(f"{1e3 * v.mean:.3g} ms a step with {k}" for k, v in paces.items())
     torch.set_num_threads(plan.choose("threads", best, told, "measured"))
     return paces[best]
 

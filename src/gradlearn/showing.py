@@ -21,6 +21,7 @@ from gradlearn import contrast
 from gradlearn.band import Band, band
 from gradlearn.band import probe as probe_module
 from gradlearn.contrast import Twins, shared, side_by_side
+from gradlearn.data.augment import DIALS
 from gradlearn.errors import InputTrouble
 from gradlearn.gradient_check import loaded
 from gradlearn.live import Live
@@ -69,7 +70,7 @@ def _task(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, 
 
 def _named(user: dict[str, Any], less: set[str]) -> dict[str, Any]:
     """The choices as arguments of the functions for modules."""
-    for name in ("model", "shift", "mirror"):
+    for name in ("model", *DIALS):
         if name in user:
             raise InputTrouble(f"--{name}: for pictures; a module of your own has none")
     return {k.replace(".", "__"): v for k, v in user.items() if k not in less | {"threads"}}

@@ -244,7 +244,8 @@ class History:
 class Data(Protocol):
     """A set of examples: tensors stay tensors, a batch is a slice.
 
-    It may also have `follow(share)`: told before each batch of training how much of the run is over, in (0, 1).
+    It may also have `follow(share)`: told before each batch of training how much of the run is over, in (0, 1); and `until`: the
+    share at which what a batch costs changes for good, 0 where it does not.
     """
 
     def __len__(self) -> int: ...
@@ -302,6 +303,8 @@ class Offered(Task, Protocol):
     def again(self, plan: Any, rows: Tensor | None = None) -> Task: ...  # under another plan, of the training examples only these
 
     def described(self) -> dict[str, Any]: ...  # the [data] table of run.toml
+
+    def seconds_after(self) -> float: ...  # that `show` takes beside scoring, about
 
     def show(self, descent: Any, record: Any) -> None: ...  # writes what the report shows of the trained model
 

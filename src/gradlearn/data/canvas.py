@@ -91,8 +91,6 @@ def _decoded(
 
 def _fitted(path: str, shape: tuple[int, int], max_pixels: int) -> tuple[np.ndarray, float, tuple[float, float]] | Bad:
     """(picture (h, w, 3), scale, offset of x and y) of one file."""
-    from PIL import Image
-
     try:
         full = decode(load(path), None, 3, max_pixels)
     except Bad as bad:
@@ -103,4 +101,4 @@ def _fitted(path: str, shape: tuple[int, int], max_pixels: int) -> tuple[np.ndar
     if (h, w) == (height, width):
         return full, 1.0, (0.0, 0.0)
     back = min(width / w, height / h)  # as `cover` scales: what does not fit in proportion is cut off on both sides
-    return np.asarray(cover(Image.fromarray(full), (h, w))), 1.0 / back, ((width - w * back) / 2.0, (height - h * back) / 2.0)
+    return cover(full, (h, w)), 1.0 / back, ((width - w * back) / 2.0, (height - h * back) / 2.0)

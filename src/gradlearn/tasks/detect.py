@@ -54,11 +54,11 @@ class DetectData:
 
     def __init__(self, labelled: Labelled, rows: np.ndarray, varied: Varied | None = None) -> None:
         self.labelled, self.rows, self.varied = labelled, torch.from_numpy(np.asarray(rows, np.int64)), varied
-        self.late = False
+        self.until, self.late = (0.0 if varied is None else 1.0 - LATE), False
 
     def follow(self, share: float) -> None:
         """In the last part of a run pictures are trained on as they will be seen: whole, one at a time."""
-        self.late = share > 1.0 - LATE
+        self.late = share >= self.until
 
     def __len__(self) -> int:
         return len(self.rows)

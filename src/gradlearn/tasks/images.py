@@ -3,7 +3,7 @@
     losses = cross_entropy(model(pixels), label),   score = share of pictures whose largest output is their class
 
 Folders of pictures, IDX and Parquet files, or scikit-learn's digits; small convolutional networks trained from scratch. Pictures
-stay bytes until the model's first layer; a batch is one gather, shifts and mirror images included. For pictures of more than
+stay bytes until the model's first layer, through every augmentation (`data/augment.py`). For pictures of more than
 about 64 pixels a side, and for fewer than a few hundred of them, a pretrained network is the better start.
 """
 
@@ -22,11 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradlearn.data.apart import Apart
-from gradlearn.data.augment import shift_mirror
+from gradlearn.data.augment import Augment, apply, augment_of
 from gradlearn.data.mirror import mirror_ratio, shrunk
+from gradlearn.data.progressive import LEAST, UNTIL, small
 from gradlearn.data.stored import Stored, take
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
+from gradlearn.insight.by_class import by_class, uneven
 from gradlearn.plan import Plan, batch_size, usual_epochs
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
@@ -41,33 +43,45 @@ PART = 1 << 18  # bytes of pictures scored at once, at most a batch (of tiny one
 MODELS = ("resnet", "convnet")
 FOUND = {"digits": "scikit-learn's digits", "folder": "an image folder", "idx": "an IDX folder", "parquet": "image Parquet"}
 SMALL = 16  # pixels a side below which there is little to whiten or to go deep on
+LARGE = 96  # pixels a side from which pictures are cropped at random and not shifted
 WIDTHS = (16, 24, 32, 48, 64, 96)
 PASSES = {"resnet": 6.0, "convnet": 10.0}  # over the pictures, worth more than width up to there
 
 
 class PictureData:
-    """Some of the pictures as `Data`; training draws shift and mirror them, draw -1 leaves them as they are."""
+    """Some of the pictures as `Data`; training draws change them as `augment` says, draw -1 leaves them as they are."""
 
-    def __init__(self, pictures: Pictures, rows: np.ndarray, shift: int = 0, mirror: bool = False) -> None:
+    def __init__(self, pictures: Pictures, rows: np.ndarray, augment: Augment | None = None) -> None:
         self.pictures, self.rows = pictures, torch.from_numpy(np.ascontiguousarray(rows))
         self.labels = torch.from_numpy(np.ascontiguousarray(pictures.labels))
         self.pixels, self.at = _in_memory(pictures.pixels, rows)
-        self.shift, self.mirror, self.strength = shift, mirror, 1.0
+        self.augment, self.strength = augment or Augment(), 1.0
+        self.until, self.late = (UNTIL if self.augment.size is not None else 0.0), False
+
+    def follow(self, share: float) -> None:
+        """In the rest of a run pictures are of full size, where they are smaller in its first part."""
+        self.late = share >= self.until
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __call__(self, index: Tensor, draw: int) -> Batch:
-        """Pictures (n, c, h, w) uint8, channels last in memory, and labels (n,) int64."""
+        """Pictures (n, c, h, w) uint8, channels last in memory, and labels (n,) int64, or probabilities where they are mixed."""
         rows = self.rows.index_select(0, index).long()
         if self.pixels is not None:
             pixels = self.pixels.index_select(0, rows if self.at is None else self.at.index_select(0, index))
         else:
             pixels = torch.from_numpy(self.pictures.pixels.take(rows.numpy()))
-        if draw >= 0 and (self.shift or self.mirror):
-            shift = min(round(self.shift * self.strength), min(pixels.shape[1:3]) // 2)
-            pixels = shift_mirror(pixels, draw, shift, self.mirror)
-        return Batch(pixels.permute(0, 3, 1, 2), self.labels.index_select(0, rows).long(), rows, draw)
+        labels = self.labels.index_select(0, rows).long()
+        if draw >= 0:
+            augment = replace(self.augment, size=None) if self.late else self.augment
+            pixels, labels = apply(augment, pixels, labels, len(self.pictures.classes), draw, self.strength)
+        return Batch(pixels.permute(0, 3, 1, 2), labels, rows, draw)
+
+    @property
+    def adjustable(self) -> bool:
+        """Whether `strength` changes anything."""
+        return self.augment.stronger
 
     def about(self, what: str) -> Tensor | None:
         """Labels: (n,) int64."""
@@ -97,7 +111,8 @@ class Images:
         self.pictures, self.plan = pictures, plan
         self.n, self.notes = len(pictures.split["train"]), pictures.notes
         self.nbytes, self.fingerprint = pictures.pixels.nbytes, pictures.fingerprint
-        self.shape = tuple(int(k) for k in pictures.pixels.shape[1:])
+        self.shape = pictures.shape
+        self.uneven = uneven(pictures.labels[pictures.split["train"]], len(pictures.classes))
         self.made: Any = None  # the loss, once its options are known
         self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
 
@@ -131,6 +146,10 @@ class Images:
         plan.choose("model", given or usual, "its options were given" if given else f"pictures of {side} {SMALL} pixels a side")
         if plan["model"] not in MODELS:
             raise InputTrouble(f"--model {plan['model']}: no network for pictures{nearest(plan['model'], MODELS)}")
+        large = plan["model"] == "resnet" and min(self.shape[:2]) >= LEAST
+        plan.choose(
+            "progressive", large, "three quarters of the side in the first part of the run" if large else "too small for it"
+        )
         if plan["model"] == "resnet":
             plan.choose("resnet.precision", *precision(plan["device"]), "measured")
         plan.choose("batch", 64 if n < 5000 else 128, f"{n} training pictures; larger batches are no faster on a processor")
@@ -191,11 +210,15 @@ class Images:
             return find("models", name)(self.shape, len(self.pictures.classes), width).multiplications
 
     def choose_augmentation(self, epochs: float) -> None:
-        """Shifts and mirror images for a run of so many epochs."""
+        """How training pictures are changed in a run of so many epochs."""
         plan, side = self.plan, min(self.shape[:2])
+        self.augment()  # refuses what is out of range before anything is measured
+        if side >= LARGE and epochs >= 2:
+            plan.choose("crop", 0.65 if epochs >= 10 else 0.35, f"pictures of {side} pixels and more are cropped at random")
+            plan.choose("colour", 0.2 if self.shape[2] == 3 else 0.0, "the light differs between photographs")
         shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 else 0
-        if not 0 <= plan.get("shift", 0) < side:
-            raise InputTrouble(f"--shift {plan['shift']}: must be from 0 to {side - 1}, less than the side of a picture")
+        if plan.get("crop"):
+            plan.choose("shift", 0, "crops are moved already")
         plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
         if "mirror" not in plan:
             plan.choose("mirror", *self._mirror(epochs), "measured")
@@ -243,13 +266,12 @@ class Images:
 
     def data(self, split: str) -> PictureData:
         """Pictures of one split; only those of training are augmented."""
-        train = split == "train"
-        return PictureData(
-            self.pictures,
-            self.pictures.split[split],
-            self.plan.get("shift", 0) if train else 0,
-            bool(self.plan.get("mirror", False)) and train,
-        )
+        return PictureData(self.pictures, self.pictures.split[split], self.augment() if split == "train" else None)
+
+    def augment(self) -> Augment:
+        """How training pictures are changed, as far as it is chosen. Raises InputTrouble for a dial out of range."""
+        augment = augment_of({name: choice.value for name, choice in self.plan.items()}, self.shape[:2])
+        return replace(augment, size=small(self.shape[:2])) if self.plan.get("progressive") else augment
 
     def collect(self, model: nn.Module, now: Now) -> Data:
         """The same pictures in every round."""
@@ -275,13 +297,19 @@ class Images:
         return self.made
 
     def score(self, model: nn.Module, data: Data) -> Score:
-        """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean."""
+        """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean; where classes are uneven
+        also the means over classes.
+        """
         logp, labels = self.outputs(model, data)
         self.scored = (data, logp, labels)
         accuracy = (logp.argmax(1) == labels).double().mean().item()
         losses = F.nll_loss(logp, labels, reduction="none").double()
         error = losses.std(correction=0).item() / max(len(losses), 1) ** 0.5
-        return Score("accuracy", True, accuracy, {"accuracy": accuracy, "loss": losses.mean().item(), "loss_error": error})
+        every = {"accuracy": accuracy, "loss": losses.mean().item(), "loss_error": error}
+        if self.uneven and len(labels):
+            each = by_class(logp.argmax(1), labels, logp.shape[1])
+            every |= {"balanced_accuracy": each.balanced, "macro_f1": each.macro}
+        return Score("accuracy", True, accuracy, every)
 
     def outputs(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         """Log-probabilities (n, classes) and labels (n,) of all of the data; the model is in evaluation mode already."""
@@ -307,6 +335,12 @@ class Images:
             "classes": list(p.classes),
             "shape": list(self.shape),
         } | counts
+
+    def seconds_after(self) -> float:
+        """What looking for copies and labels in doubt takes, about."""
+        from gradlearn.seen import seconds_of_lint
+
+        return seconds_of_lint(self)
 
     def show(self, descent: Descent, record: Record) -> None:
         """Write what the report shows of the trained model beside curves."""

@@ -138,6 +138,15 @@ def test_annotations_without_an_id_are_counted(make, tmp_path):
     assert make.refused(read_given, path) == f"{path}: annotations[2]: width -1.0 is not positive; fix the box"
 
 
+def test_json_files_that_are_something_else_are_passed_over(make, tmp_path):
+    root = make.yolo(tmp_path / "d")
+    (root / "notes.json").write_text('{"by": "me"}')
+    assert read(root).kind == "yolo"
+    root = make.coco(tmp_path / "e")
+    (root / "annotations" / "train_notes.json").write_text('{"by": "me"}')
+    assert read(root).kind == "coco"
+
+
 def test_which_of_several_files(make, tmp_path):
     root = make.coco(tmp_path / "d")
     shutil.copy(root / "annotations" / "instances_train.json", root / "annotations" / "instances_train2.json")

@@ -20,6 +20,8 @@ from gradlearn.errors import InputTrouble
 SLACK = 0.5  # pixels
 WORTH = 0.01  # pixels: less than that is the last digit of a number, and not told
 LEFT_OUT = 0.01
+BLOCK = 1 << 14  # boxes looked at at a time
+GOOD, ROUNDED, CUT, FAULTY = range(4)
 ENOUGH = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # what is proposed for --skip-bad
 VOC = ("xmin", "ymin", "xmax", "ymax")
 YOLO = ("cx", "cy", "w", "h")
@@ -36,49 +38,57 @@ def corners(kind: str, values: np.ndarray, w: np.ndarray, h: np.ndarray) -> np.n
 
 
 def check(listed: Listed, frame: np.ndarray, clip: bool) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-    """(M, 4) float64 corners within pictures of these (N, 2) h, w, and (M,) bool which of them are good.
+    """(M, 4) float32 corners within pictures of these (N, 2) h, w, and (M,) bool which of them are good.
 
     Faults are added to `listed.faults`. The notes say what was clipped.
     """
-    h, w = frame[listed.pictures].astype(np.float64).T
+    m = len(listed.values)
+    inside, state = np.empty((m, 4), np.float32), np.empty(m, np.uint8)
+    for start in range(0, m, BLOCK):
+        here = slice(start, min(m, start + BLOCK))
+        _look(listed, here, frame[listed.pictures[here]].astype(np.float64), clip, inside, state)
+    return inside, state != FAULTY, _clipped(listed, state == CUT, state == ROUNDED)
+
+
+def _look(listed: Listed, here: slice, size: np.ndarray, clip: bool, inside: np.ndarray, state: np.ndarray) -> None:
+    """Fill `inside` and `state` of a few boxes, whose pictures are (m, 2) h, w."""
+    h, w = size.T
+    values = listed.values[here]
     with np.errstate(invalid="ignore", over="ignore"):
-        boxes = corners(listed.kind, listed.values, w, h)
-        finite = np.asarray(np.isfinite(np.concatenate([listed.values, boxes], axis=1)).all(axis=1))
-        relative = _relative(listed, finite)
-        positive = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & finite
-        over = np.maximum(-boxes[:, :2], boxes[:, 2:] - np.stack([w, h], axis=1)).max(axis=1, initial=0.0)
-        edges = np.stack([w, h, w, h], axis=1)
-        inside = np.clip(boxes, 0.0, edges).astype(np.float32)
-        left = (inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])
-    sound = finite & relative & positive
+        boxes = corners(listed.kind, values, w, h)
+        finite = np.asarray(np.isfinite(values).all(axis=1)) & np.isfinite(boxes).all(axis=1)
+        positive = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        over = np.maximum(-boxes[:, :2], boxes[:, 2:] - size[:, ::-1]).max(axis=1, initial=0.0)
+        cut = np.clip(boxes, 0.0, size[:, [1, 0, 1, 0]]).astype(np.float32)
+        left = (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
+        sound = finite & positive & (_relative(values) if listed.kind == "yolo" else True)
     out = sound & (over > SLACK)
-    mendable = out & left
     good = sound & left & (~out | clip)
+    inside[here] = cut
+    state[here] = np.where(good, np.where(out, CUT, np.where(over > WORTH, ROUNDED, GOOD)), FAULTY)
     for i in np.flatnonzero(~good).tolist():
-        what, remedy = _fault(listed, i, bool(finite[i]), bool(sound[i]), boxes[i], w[i], h[i], bool(mendable[i]))
-        listed.faults.add(listed.place(i), what, remedy, bool(mendable[i]))
-    return inside, good, _clipped(listed, good & out, good & (over > WORTH) & ~out)
+        mendable = bool(out[i] & left[i])
+        what, remedy = _fault(listed.kind, values[i].tolist(), bool(finite[i]), bool(sound[i]), boxes[i], w[i], h[i], mendable)
+        listed.faults.add(listed.place(here.start + i), what, remedy, mendable)
 
 
-def _relative(listed: Listed, finite: np.ndarray) -> np.ndarray:
-    """(M,) bool: the numbers of YOLO are shares of the picture."""
-    if listed.kind != "yolo":
-        return finite
+def _relative(values: np.ndarray) -> np.ndarray:
+    """(m,) bool: whether the numbers of YOLO are shares of the picture."""
     slack = 1e-3
-    centre, size = listed.values[:, :2], listed.values[:, 2:]
-    return finite & ((centre >= -slack) & (centre <= 1 + slack)).all(axis=1) & (size <= 1 + slack).all(axis=1)
+    centre, size = values[:, :2], values[:, 2:]
+    inside = (centre >= -slack) & (centre <= 1 + slack) & (size <= 1 + slack)
+    return np.asarray(inside.all(axis=1))
 
 
 def _fault(
-    listed: Listed, i: int, finite: bool, sound: bool, box: np.ndarray, w: float, h: float, mendable: bool
+    kind: str, values: list[float], finite: bool, sound: bool, box: np.ndarray, w: float, h: float, mendable: bool
 ) -> tuple[str, str]:
-    """What is wrong with box i, and what to do about it."""
-    values = listed.values[i].tolist()
-    shown = f"[{', '.join(map(_decimal if listed.kind == 'coco' else _number, values))}]"
+    """What is wrong with a box, and what to do about it."""
+    shown = f"[{', '.join(map(_decimal if kind == 'coco' else _number, values))}]"
     if not finite:
         return f"box {shown} is not finite", "fix the box"
     if not sound:
-        return _shape(listed.kind, values), "YOLO boxes are relative" if _foreign(listed.kind, values) else "fix the box"
+        return _shape(kind, values), "YOLO boxes are relative" if _foreign(kind, values) else "fix the box"
     sides = ("starts left of", "starts above", "ends right of", "ends below")
     outs = (-box[0], -box[1], box[2] - w, box[3] - h)
     side = int(np.argmax(outs))

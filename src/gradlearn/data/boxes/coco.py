@@ -209,7 +209,7 @@ def _listed(document: Document, found: tuple[Folder, str, str], base: str) -> Li
         real = None
         try:
             real = folder.resolve(picture.name)
-            bad = Bad(f"image '{printable(picture.name)}' not found under {printable(below or folder.path)}/", "check --images")
+            bad = Bad(f"image '{printable(picture.name)}' not found under {printable(below or base)}/", "check --images")
         except Bad as error:
             if error.remedy == "refused":
                 raise InputTrouble(reject(document.where, error).line) from None

@@ -6,10 +6,14 @@ import os
 import re
 from pathlib import Path
 
+from gradlearn.data.place import open_regular
+from gradlearn.data.reject import Bad
 from gradlearn.data.source import PART_NAMES, PARTS, joined
 from gradlearn.errors import InputTrouble, printable
 
 OTHERS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info", "package", "tsconfig")
+KEYS = (b'"images"', b'"annotations"', b'"categories"')
+HEAD = 1 << 16  # bytes in which one of them comes
 WORDS = re.compile(r"[a-z]+")
 
 
@@ -40,7 +44,17 @@ def _json(folder: Path) -> list[str]:
         found = sorted(e.name for e in os.scandir(folder) if e.name.lower().endswith(".json") and not e.name.startswith("."))
     except OSError:
         return []
-    return [name for name in found if not name.startswith(OTHERS)]
+    return [name for name in found if not name.startswith(OTHERS) and (name.startswith("instances_") or _claims(folder / name))]
+
+
+def _claims(path: Path) -> bool:
+    """Whether a JSON file begins like COCO: others may lie about."""
+    try:
+        with open_regular(os.path.realpath(path), None) as file:
+            head = file.read(HEAD)
+    except Bad:
+        return False
+    return any(key in head for key in KEYS)
 
 
 def _one(path: Path, folder: str, files: list[str], where: str) -> tuple[Path, str, Path]:

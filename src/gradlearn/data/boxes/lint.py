@@ -23,9 +23,12 @@ def lint(listed: Listed, boxes: np.ndarray, split: dict[str, np.ndarray], digest
 
 
 def _repeated(listed: Listed, boxes: np.ndarray) -> list[dict[str, Any]]:
-    order = np.lexsort((*boxes.T, listed.labels, listed.pictures))
-    keys = np.column_stack([listed.pictures, listed.labels, boxes])[order]
-    again = np.sort(order[1:][(keys[1:] == keys[:-1]).all(axis=1)]) if len(keys) else order
+    columns = (*boxes.T, listed.labels, listed.pictures)
+    order = np.lexsort(columns)
+    same = np.ones(max(len(order) - 1, 0), bool)
+    for column in columns:
+        same &= column[order[1:]] == column[order[:-1]]
+    again = np.sort(order[1:][same])
     if not len(again):
         return []
     what = f"{len(again)} boxes are exact copies of others in their pictures"

@@ -106,6 +106,8 @@ def annotation(sheet: str, place: int) -> str:
 
 def without(listed: Listed, keep: np.ndarray, boxes: np.ndarray) -> Listed:
     """Only the pictures `keep` (N,) bool, and of their boxes only `boxes` (M,) bool."""
+    if keep.all() and boxes.all():
+        return listed
     boxes = boxes & keep[listed.pictures]
     number = np.cumsum(keep) - 1
     index = np.flatnonzero(keep).tolist()
