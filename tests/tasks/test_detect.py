@@ -138,7 +138,11 @@ def test_levels_follow_the_sizes_of_boxes(task: Detect):
 def test_size_follows_the_smallest_class(boxed: Boxed):
     assert size_for(boxed)[0] == 320  # 128 pixels wide, the smallest canvas
     large = replace(boxed, sizes=boxed.sizes * 10)  # the same boxes in pictures of 1,280
-    assert size_for(large)[0] == 32 * round(1280 * 20 / 25 / 32 + 0.5)
+    sides = np.sqrt((boxed.boxes[:, 2:] - boxed.boxes[:, :2]).prod(1))
+    smallest = min(float(np.median(sides[boxed.labels == k])) for k in range(2))
+    size = size_for(large)[0]
+    assert smallest * size / 1280 >= module.SMALL > smallest * (size - 32) / 1280
+    assert size % 32 == 0
 
 
 def test_colours_tell_and_flips_do_not(task: Detect):
