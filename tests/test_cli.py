@@ -217,7 +217,12 @@ def test_train_leaves_a_whole_run_folder(trained: Path):
         "report.html",
     }  # fmt: skip
     assert len((trained / "steps.jsonl").read_text().splitlines()) == 30
-    assert {p.name for p in (trained / "model").iterdir()} == {"weights.safetensors", "card.json"}
+    assert {p.name for p in (trained / "model").iterdir()} == {
+        "weights.safetensors",
+        "card.json",
+        "README.md",
+        "examples.safetensors",
+    }
     assert "<html" in (trained / "report.html").read_text()
     summary = json.loads((trained / "summary.json").read_text())
     assert summary["steps"] == 30

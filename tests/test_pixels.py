@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from gradlearn.errors import InputTrouble
-from gradlearn.pixels import EPS, patch_of, scale_of, whitening
+from gradlearn.pixels import EPS, scale_of, whitening
 
 
 def smooth(n: int, c: int, side: int, seed: int = 0) -> torch.Tensor:
@@ -51,20 +51,3 @@ def test_few_filters_are_the_leading_ones():
 
 def test_flat_pictures_whiten_to_finite_filters():
     assert whitening(torch.zeros(5, 1, 8, 8), 2, 8).isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ((8, 8, 1), (2, 1, 8)),
-        ((32, 32, 3), (2, 1, 24)),
-        ((36, 36, 3), (2, 1, 24)),
-        ((64, 64, 3), (3, 2, 54)),
-        ((128, 160, 3), (4, 4, 64)),
-        ((224, 224, 3), (8, 7, 64)),
-    ],
-)
-def test_larger_pictures_have_larger_patches(shape: tuple[int, int, int], expected: tuple[int, int, int]):
-    assert patch_of(shape) == expected
-    side, stride, _ = expected
-    assert (min(shape[:2]) - side) // stride + 1 <= 36

@@ -85,6 +85,11 @@ def batch(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of examples, full or auto") from None
 
 
+def dynamic_or_whole(text: str) -> int | None:
+    """None for `dynamic`, else a whole number above 0."""
+    return None if text == "dynamic" else whole(text)
+
+
 def yes_or_no(text: str) -> bool:
     """yes, no, true, false."""
     known = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}

@@ -23,6 +23,7 @@ from gradlearn.arguments import (
     amount,
     batch,
     bytes_of,
+    dynamic_or_whole,
     positive,
     separated,
     share,
@@ -132,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command("evaluate", act.evaluate, "score a trained model on other data with labels")
     sub.add_argument("run", type=Path, help="folder of a run")
     sub.add_argument("data", type=Path, help="data with labels: its test part if it has one, else all of it")
+    _export_options(command("export", act.export, "a trained model as a file that runs without gradlearn, with its card"))
     command("compare", act.compare, "runs side by side").add_argument("runs", type=Path, nargs="+", metavar="RUN")
     command("report", act.report, "write a run's report.html again").add_argument("run", type=Path)
     command("explain", act.explain, "a run in words: what happened, how sure, what was done, what to try").add_argument(
@@ -197,6 +199,10 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--without", type=lambda text: text.split(","), help="checks and remedies to leave out, such as rewind,crawling"
     )
+    tune = sub.add_argument_group("fine-tuning")
+    tune.add_argument("--from", metavar="RUN|FILE", help="weights to begin with: a run of yours, or a safetensors file")
+    tune.add_argument("--head-first", type=share, help="share of the steps in which only what is new moves")
+    tune.add_argument("--first-rate", type=positive, help="rate of the first layer, in units of the last layer's; at most 1")
     run = sub.add_argument_group("run")
     run.add_argument("--seed", type=int)
     run.add_argument("--name", help="of the run folder; default images-001, images-002, ...")
@@ -206,6 +212,16 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     run.add_argument("--threads", type=whole, help="of the processor; default: by the size of a step")
     run.add_argument("--save-every", type=whole, help="steps between two checkpoints; default: a minute")
     run.add_argument("--config", type=Path, help="a run.toml: the same choices again; options given here win")
+
+
+def _export_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("run", type=Path, help="folder of a run")
+    sub.add_argument(
+        "--to", required=True, choices=["onnx", "torch"], help="an ONNX file; or a folder of plain PyTorch with weights"
+    )
+    sub.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/export/<name of the run>.onnx, RUN/export/torch")
+    sub.add_argument("--opset", type=whole, metavar="N", help="of ONNX, 11 to 20; default: 17")
+    sub.add_argument("--batch", type=dynamic_or_whole, help="examples at once: dynamic (default), or a number")
 
 
 def _check_options(sub: argparse.ArgumentParser) -> None:

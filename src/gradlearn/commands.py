@@ -44,7 +44,7 @@ EQUATION = (
     "progressive",
     "without",
 )
-PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_every")
+PLANNED = (*LENGTH, *EQUATION, "from", "head_first", "first_rate", "compile", "seed", "device", "threads", "save_every")
 
 
 def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
@@ -216,6 +216,24 @@ def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> 
     for row in result["classes"]:
         recall, precision, f1 = ("-" if row[k] is None else f"{row[k]:.1%}" for k in ("recall", "precision", "f1"))
         print(f"  {printable(row['class'], 30):30} {row['right']:>6} {row['examples']:>6}  {recall:>6}  {precision:>9}  {f1:>6}")
+    return 0
+
+
+def export(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn export RUN --to onnx|torch`."""
+    if options.to == "torch" and (options.opset is not None or options.batch is not None):
+        raise InputTrouble("--opset and --batch are of ONNX; leave them out with --to torch")
+    from gradlearn.exports import to_onnx, to_torch
+
+    if options.to == "torch":
+        done = to_torch(options.run, options.out)
+    else:
+        done = to_onnx(options.run, options.out, options.opset, options.batch)
+    if options.json:
+        print(json.dumps(done))
+        return 0
+    agrees = f"checked on {done['checked']} examples: it differs from the model by {done['difference']:.1e} at most"
+    print(f"{done['file']}\n{done['card']}\n{agrees}")
     return 0
 
 

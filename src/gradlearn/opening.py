@@ -13,11 +13,13 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gradlearn import fine_tune
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find
 from gradlearn.loop import Descent
@@ -34,6 +36,7 @@ from gradlearn.plan import (
 )
 from gradlearn.program.choice import choose_program
 from gradlearn.run import Clock, Pace, build, measure_score, pace_of
+from gradlearn.start import Start, read_start
 from gradlearn.symbols import Offered
 
 Say = Callable[[str], None]
@@ -69,6 +72,16 @@ def read(name: str, path: Path | None, plan: Plan, reading: dict[str, Any], runs
             if any(folder.iterdir()):
                 break
             folder.rmdir()
+
+
+def start_of(plan: Plan, reading: dict[str, Any]) -> Start | None:
+    """The weights that --from names; network and pictures are chosen as they want them. Raises InputTrouble."""
+    if "from" not in plan:
+        return None
+    start = read_start(Path(plan["from"]))
+    start.settle(plan, reading)
+    plan.choices["from"] = replace(plan.choices["from"], value=str(Path(plan["from"]).resolve()))
+    return start
 
 
 def trim() -> None:
@@ -163,6 +176,8 @@ def _scratch(task: Offered, plan: Plan) -> Plan:
 def built(task: Offered, plan: Plan) -> Descent:
     """The descent of a plan whose length is known."""
     torch.set_num_threads(plan["threads"])
+    if "from" in plan:
+        fine_tune.choose(plan)
     choose_descent(plan, task.n, task.targets)
     looks = plan.choose("looks", 20, "scores on the way")
     plan.choose("score_every", max(plan["steps"] // (looks + 1), 1) if looks else 0, "follows from the looks")

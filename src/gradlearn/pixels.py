@@ -10,8 +10,6 @@ in 3.29 seconds on a single GPU", arXiv 2404.00498, after David Page, "How to tr
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,10 +46,3 @@ def whitening(z: Tensor, side: int, filters: int) -> Tensor:
     signs = kept.gather(1, kept.abs().argmax(1, keepdim=True)).sign()
     found = kept * signs / torch.sqrt(variances.flip(0)[: filters // 2, None].clamp_min(0.0) + EPS)
     return torch.cat([found, -found]).float().reshape(filters, channels, side, side)
-
-
-def patch_of(shape: tuple[int, int, int], places: int = 36) -> tuple[int, int, int]:
-    """(side, stride, filters) of a whitening layer for pictures (h, w, c): about `places` a side are left at most."""
-    stride = math.ceil(min(shape[:2]) / places)
-    side = 2 if stride == 1 else stride + stride % 2 if stride > 2 else 3
-    return side, stride, min(2 * shape[2] * side * side, 64)

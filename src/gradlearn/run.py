@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradlearn import __version__, chance
+from gradlearn import __version__, chance, fine_tune
 from gradlearn.adapt import InPieces, Subset, about, placed
 from gradlearn.descent import ring_of
 from gradlearn.errors import InputTrouble, NumericsTrouble
@@ -111,7 +111,7 @@ class Clock:
 def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | None = None, test: Data | None = None) -> Descent:
     """The objects that a plan names. Without `model`, the task's own, a pure function of the seed."""
     seed = plan.get("seed", 0)
-    model = (fresh(task, seed) if model is None else model).to(usable(plan.get("device", "cpu")))
+    model = (begun(task, plan, seed) if model is None else model).to(usable(plan.get("device", "cpu")))
     turned = by_channels(model) if plan.get("device", "cpu") == "cpu" else set()
     theta = Theta(model)
     theta.turned = turned
@@ -127,6 +127,17 @@ def fresh(task: Task, seed: int) -> nn.Module:
     with chance.preserved():
         chance.reseed(chance.key(seed, "model"))
         return task.model(seed)
+
+
+def begun(task: Task, plan: Plan, seed: int) -> nn.Module:
+    """The task's own model, with the weights that the run begins with, if there are some: the plan learns what of it is new."""
+    model, start = fresh(task, seed), getattr(task, "start", None)
+    if start is not None:
+        new = start.take_over(model, task.card().get("classes", ())).fresh  # pyright: ignore[reportAttributeAccessIssue]
+        plan.choose("fresh", list(new), "follows from the weights that the run begins with", "data")
+        if not new:
+            plan.replace("head_first", 0.0, "nothing is new")
+    return model
 
 
 def by_channels(model: nn.Module) -> set[int]:
@@ -149,7 +160,7 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     if plan["batches"] == "full" and part:
         data = InPieces(data, part)
     kind = find("update", plan["update"])
-    groups = theta.groups() if _elementwise(plan["update"], plan) else theta.views()
+    groups = fine_tune.ordered(theta.groups if _elementwise(plan["update"], plan) else theta.views, theta, plan)
     update = kind(groups, lr=plan["lr"], **options("update", plan["update"], plan, {"seed": seed, "n": len(data)}))
     valid, test = (None if given is None else placed(given, device) for given in (valid, test))
     controls = Controls(end=plan.get("steps", 0), clip=plan["clip"])

@@ -15,9 +15,10 @@ from typing import Any
 
 from gradlearn.comeback import bring_back
 from gradlearn.errors import CheckpointTrouble, InputTrouble, NumericsTrouble
+from gradlearn.exports import describe_model
 from gradlearn.find import names
 from gradlearn.loop import Descent, evaluating, keep_shown
-from gradlearn.opening import Say, begun_plan, built, planned, read, trim
+from gradlearn.opening import Say, begun_plan, built, planned, read, start_of, trim
 from gradlearn.plan import Plan, plan_from
 from gradlearn.program.choice import again
 from gradlearn.record import folder as folders
@@ -27,6 +28,7 @@ from gradlearn.record.record import Record
 from gradlearn.record.stop import Signals
 from gradlearn.record.weights import write_model
 from gradlearn.run import Clock, Show, carry_out, failed, settings, story_of, summarise
+from gradlearn.start import Start, read_start
 from gradlearn.symbols import Offered
 
 
@@ -47,15 +49,21 @@ def begin(
         folders.check_name(runs, name)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
+        start = start_of(plan, reading)
         task = read(kind, path, plan, reading, runs)
+        task.start = start
         say(task.found())
         _warn_lint(task, say)
         task.choose()
         descent, clock = planned(task, plan, begun, say)
+        if start is not None:
+            classes = task.card().get("classes", ())
+            say(start.told(start.match(descent.theta.model, classes), classes))
         trim()
         _stop_if_asked(signals)
         place = {} if path is None else {"path": str(path.resolve())}  # a resume may be asked for from another folder
-        about = settings(kind, plan, task.described() | place | {"reading": _plain(reading)})
+        weights = {} if start is None else {"start": {"sha256": start.digest}}
+        about = settings(kind, plan, task.described() | place | weights | {"reading": _plain(reading)})
         folder = folders.begin(runs, kind, name, lambda new: run_toml.write(new, about))
         stack.enter_context(folders.lock(folder))
         record = Record(folder, warn=lambda line: say(f"warning: {line}"))
@@ -85,11 +93,27 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
             raise CheckpointTrouble(
                 f"{folder}: the data at {saved['data']['source']} changed since the run began; put it back or start anew"
             )
+        task.start, lost = _start_again(plan, saved)
         descent = built(task, plan)
         again(descent, plan)
         record = bring_back(descent, folder, lambda line: say(f"warning: {line}"))
+        if lost and not descent.t:
+            raise CheckpointTrouble(f"{folder}: {lost}")
         say(f"{folder}: resumed at step {descent.t} of {descent.controls.end}")
         return _to_the_end(task, plan, descent, record, None, show, say, signals, begun)
+
+
+def _start_again(plan: Plan, saved: dict[str, Any]) -> tuple[Start | None, str]:
+    """The same weights once more, and why they cannot be had: they are needed where no step has been saved yet."""
+    if "from" not in plan:
+        return None, ""
+    try:
+        start = read_start(Path(plan["from"]))
+    except InputTrouble as error:
+        return None, str(error)
+    if start.digest != saved["data"]["start"]["sha256"]:
+        return None, f"the weights at {plan['from']} changed since the run began; put them back or start anew"
+    return start, ""
 
 
 def _to_the_end(
@@ -121,6 +145,7 @@ def _to_the_end(
     from gradlearn.report.page import write
 
     write(folder)
+    describe_model(task, folder, d.valid)
     trouble = failed(stop)
     return summary | ({"code": NumericsTrouble.code, "error": str(trouble)} if trouble else {})
 

@@ -25,7 +25,7 @@ from gradlearn.data.augment import DIALS
 from gradlearn.errors import InputTrouble
 from gradlearn.gradient_check import loaded
 from gradlearn.live import Live
-from gradlearn.opening import ENDING, begun_plan, planned, read
+from gradlearn.opening import ENDING, begun_plan, planned, read, start_of
 from gradlearn.plan import Plan, seconds_of
 from gradlearn.symbols import Offered, Task
 
@@ -63,7 +63,9 @@ def _task_band(
 def _task(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, Any]) -> tuple[Offered, Plan]:
     """The task as `train` reads it, and the plan so far."""
     plan = begun_plan(user)
+    start = start_of(plan, reading)
     task = read(options.task, options.path, plan, reading, options.runs)
+    task.start = start
     task.choose()
     return task, plan
 

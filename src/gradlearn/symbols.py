@@ -286,6 +286,8 @@ class Offered(Task, Protocol):
     usual: Mapping[str, Any]  # the model and its sizes that the first measurement is made with
     targets: float  # how many there are to a parameter of the model
 
+    start: Any  # weights that a new model begins with (`start.Start`), or None
+
     def found(self) -> str: ...  # what the data are, in a line
 
     def choose(self) -> None: ...  # what does not depend on the length of the run

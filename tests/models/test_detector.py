@@ -103,7 +103,7 @@ def test_calibrated_pictures_have_mean_zero_and_variance_one():
         ({"shape": (20, 64, 3)}, r"at least 32 x 32"),
         ({"classes": 0}, r"at least 1 class"),
         ({"width": 0}, r"width 1"),
-        ({"precision": "bfloat"}, r"--detector.precision bfloat: not known; did you mean 'bfloat16'"),
+        ({"precision": "bfloat"}, r"--detector.precision bfloat: not known; it is one of float32, bfloat16"),
     ],
 )
 def test_what_cannot_be_built_is_refused(given: dict[str, object], said: str):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gradlearn.errors import InputTrouble
-from gradlearn.models.resnet import ResNet, Stage
+from gradlearn.models.resnet import ResNet, Stage, patch_of
 from gradlearn.pixels import whitening
 
 SHAPES = [
@@ -199,3 +199,20 @@ def test_it_learns_which_half_is_bright() -> None:
         nn.functional.cross_entropy(net(x), y).backward()
         optimizer.step()
     assert (net.eval()(x).argmax(1) == y).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((8, 8, 1), (2, 1, 8)),
+        ((32, 32, 3), (2, 1, 24)),
+        ((36, 36, 3), (2, 1, 24)),
+        ((64, 64, 3), (3, 2, 54)),
+        ((128, 160, 3), (4, 4, 64)),
+        ((224, 224, 3), (8, 7, 64)),
+    ],
+)
+def test_larger_pictures_have_larger_patches(shape: tuple[int, int, int], expected: tuple[int, int, int]):
+    assert patch_of(shape) == expected
+    side, stride, _ = expected
+    assert (min(shape[:2]) - side) // stride + 1 <= 36

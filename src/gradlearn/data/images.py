@@ -68,6 +68,7 @@ def read(
     test: float | Where | None = None,
     seed: int = 0,
     size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
     memory: int | None = None,
     cache: Where | None = None,
     skip_bad: float = 0.0,
@@ -79,12 +80,13 @@ def read(
 
     `valid`, `test`: a share in (0, 1) of the training data, a path of any kind, or None: the given part if there is
     one, else, stratified, 20 % for test (from 10,000 examples on 10 %, at most 10,000) and 10 % of the rest (at most
-    5,000) for valid. `size`: side, or (h, w), that all pictures are brought to. `memory`: bytes of pixels beyond which
+    5,000) for valid. `size`: side, or (h, w), that all pictures are brought to. `channels`: 1 or 3; None: 1 where all
+    are grey, else 3. `memory`: bytes of pixels beyond which
     they are kept in the file `cache`; of fewer, those for valid and test may be. `skip_bad`: share of unreadable
     pictures that may be left out. Raises InputTrouble, ResourceTrouble.
     """
     shares = {name: share(v, f"--{name}") for name, v in (("valid", valid), ("test", test)) if isinstance(v, (int, float))}
-    wish = Wish(sized(size), None, max_pixels, memory, cache, skip_bad)
+    wish = Wish(sized(size), channels, max_pixels, memory, cache, skip_bad)
     found = find(path, allow_empty_class=allow_empty_class, follow_links_to=follow_links_to)
     enough(found.classes, found.where)
     for name, given in (("valid", valid), ("test", test)):

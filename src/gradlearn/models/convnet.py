@@ -20,7 +20,6 @@ import torch
 from torch import nn
 
 from gradlearn.errors import InputTrouble
-from gradlearn.pixels import scale_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +87,8 @@ class ConvNet(nn.Module):
 
     def calibrate(self, pixels: Tensor) -> None:
         """Measure mean and scale on pictures (n, c, h, w) uint8; deterministic, a few thousand of them are enough."""
+        from gradlearn.pixels import scale_of
+
         mean, scale = scale_of(pixels, self.mean.shape[1])
         with torch.no_grad():
             self.mean.copy_(mean)

@@ -20,8 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradlearn.errors import InputTrouble, nearest
-from gradlearn.pixels import scale_of
+from gradlearn.errors import InputTrouble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +81,7 @@ class Detector(nn.Module):
         if classes < 1 or width < 1:
             raise InputTrouble(f"Detector: {classes} classes, width {width}; it takes at least 1 class and width 1")
         if precision not in PRECISIONS:
-            raise InputTrouble(f"--detector.precision {precision}: not known{nearest(precision, PRECISIONS)}")
+            raise InputTrouble(f"--detector.precision {precision}: not known; it is one of {', '.join(PRECISIONS)}")
         self.shape, self.classes, self.width, self.strides, self.precision = tuple(shape), classes, width, tuple(strides), precision
         self.register_buffer("mean", torch.full((1, channels, 1, 1), 127.5))
         self.register_buffer("scale", torch.full((1, channels, 1, 1), 1 / 64))
@@ -132,6 +131,8 @@ class Detector(nn.Module):
 
     def calibrate(self, pixels: Tensor) -> None:
         """Measure the scale of the channels on pictures (n, c, h, w) uint8; deterministic, a few dozen are enough."""
+        from gradlearn.pixels import scale_of
+
         mean, scale = scale_of(pixels, self.mean.shape[1])
         with torch.no_grad():
             self.mean.copy_(mean)

@@ -15,14 +15,14 @@ and less accurate.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradlearn.errors import InputTrouble, nearest
-from gradlearn.pixels import patch_of, scale_of, whitening
+from gradlearn.errors import InputTrouble
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,7 @@ class ResNet(nn.Module):
         if classes < 2 or width < 1 or depth < 2:
             raise InputTrouble(f"ResNet: {classes} classes, width {width}, depth {depth}; at least 2, 1 and 2 are needed")
         if precision not in PRECISIONS:
-            raise InputTrouble(f"--resnet.precision {precision}: not known{nearest(precision, PRECISIONS)}")
+            raise InputTrouble(f"--resnet.precision {precision}: not known; it is one of {', '.join(PRECISIONS)}")
         self.shape, self.classes, self.width, self.precision = tuple(shape), classes, width, precision
         self.register_buffer("mean", torch.full((1, channels, 1, 1), 127.5))
         self.register_buffer("scale", torch.full((1, channels, 1, 1), 1 / 64))
@@ -86,6 +86,8 @@ class ResNet(nn.Module):
 
     def calibrate(self, pixels: Tensor) -> None:
         """Measure scale and filters on pictures (n, c, h, w) uint8; deterministic, a few thousand pictures are enough."""
+        from gradlearn.pixels import scale_of, whitening
+
         mean, scale = scale_of(pixels, self.mean.shape[1])
         with torch.no_grad():
             self.mean.copy_(mean)
@@ -124,6 +126,13 @@ class Stage(nn.Module):
             y = F.relu(norm(y if k else F.max_pool2d(y, 2, ceil_mode=True)))
             x = x + y if k else y
         return x
+
+
+def patch_of(shape: tuple[int, int, int], places: int = 36) -> tuple[int, int, int]:
+    """(side, stride, filters) of a whitening layer for pictures (h, w, c): about `places` a side are left at most."""
+    stride = math.ceil(min(shape[:2]) / places)
+    side = 2 if stride == 1 else stride + stride % 2 if stride > 2 else 3
+    return side, stride, min(2 * shape[2] * side * side, 64)
 
 
 def identity_conv(inputs: int, outputs: int) -> nn.Conv2d:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gradlearn.detection_score import Score as BoxScore
     from gradlearn.loop import Descent
     from gradlearn.record.record import Record
+    from gradlearn.start import Start
 
 __all__ = ["Detect"]
 
@@ -97,6 +98,7 @@ class Detect:
         self.n, self.nbytes = len(boxed.split["train"]), canvases.pixels.nbytes
         self.notes, self.fingerprint = boxed.notes, boxed.fingerprint
         self.scored: tuple[Data, BoxScore] | None = None  # the last
+        self.start: Start | None = None  # weights that a new network begins with
 
     @classmethod
     def read(cls, path: Path | None, plan: Plan, *, size: int | None = None, memory: int = 0, **reading: Any) -> Detect:
@@ -206,7 +208,9 @@ class Detect:
         if rows is not None:
             train = boxed.split["train"][rows.numpy()]
             boxed = replace(boxed, split=boxed.split | {"train": train})
-        return Detect(boxed, self.canvases, plan)
+        other = Detect(boxed, self.canvases, plan)
+        other.start = self.start
+        return other
 
     def model(self, seed: int) -> nn.Module:
         """A new network; its input scale is measured on training pictures."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gradlearn.data.images import Pictures
     from gradlearn.loop import Descent
     from gradlearn.record.record import Record
+    from gradlearn.start import Start
 
 __all__ = ["Images"]
 
@@ -115,6 +116,7 @@ class Images:
         self.uneven = uneven(pictures.labels[pictures.split["train"]], len(pictures.classes))
         self.made: Any = None  # the loss, once its options are known
         self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
+        self.start: Start | None = None  # weights that a new network begins with
 
     @classmethod
     def read(cls, path: Path | None, plan: Plan, **reading: Any) -> Images:
@@ -128,7 +130,9 @@ class Images:
         pictures = self.pictures
         if rows is not None:
             pictures = replace(pictures, split=pictures.split | {"train": pictures.split["train"][rows.numpy()]})
-        return Images(pictures, plan)
+        other = Images(pictures, plan)
+        other.start = self.start
+        return other
 
     def found(self) -> str:
         """What was found where the data were to be, in a line."""
@@ -365,6 +369,57 @@ class Images:
         """The empty network that a card describes."""
         model = find("models", card["model"])(tuple(card["shape"]), len(card["classes"]), **card["options"])
         return model.to(memory_format=torch.channels_last)
+
+
+class Answers(nn.Module):
+    """Pictures (n, c, h, w), bytes 0..255 -> (probabilities, logits), (n, classes) each.
+
+    `mirror`: probabilities are the mean over a picture and its mirror image; logits are always those of the picture as it is.
+    """
+
+    def __init__(self, network: nn.Module, mirror: bool) -> None:
+        super().__init__()
+        self.network, self.mirror = network, mirror
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(x)
+        probabilities = logits.softmax(1)
+        if self.mirror:
+            probabilities = (probabilities + self.network(x.flip(3)).softmax(1)) / 2
+        return probabilities, logits
+
+
+def interface(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes into a model of this card and what comes out, for who uses it without gradlearn."""
+    from gradlearn.data.steps import steps
+
+    (h, w, c), mirror = card["shape"], bool(card["mirror_score"])
+    images = ", the mean over the picture and its mirror image" if mirror else ""
+    plain = {k: "float32" if k == "precision" else v for k, v in card["options"].items()}  # half precision was this machine's
+    return {
+        "task": "images",
+        "classes": list(card["classes"]),
+        "input": {"name": "pictures", "type": "uint8", "shape": ["n", c, h, w], "range": [0, 255]},
+        "preprocessing": steps(card["shape"]),
+        "outputs": {
+            "probabilities": f"(n, {len(card['classes'])}), of each class in order{images}",
+            "logits": f"(n, {len(card['classes'])}), of the picture as it is, before the softmax",
+        },
+        "postprocessing": [{"step": "answer", "what": "the class with the largest probability"}],
+        "limits": [
+            "every picture is given one of these classes, also one that shows none of them",
+            "a probability is what the network says, not a frequency; on pictures unlike those it learned from it means little",
+            f"pictures are seen at {h} x {w}: what is smaller than a pixel there cannot be told apart",
+        ],
+        "network": {"arguments": [tuple(card["shape"]), len(card["classes"])], "options": plain},
+        "answers": {"mirror": mirror},
+    }
+
+
+def rebuild(card: Mapping[str, Any]) -> nn.Module:
+    """The empty network that a card describes."""
+    model = find("models", card["model"])(tuple(card["shape"]), len(card["classes"]), **card["options"])
+    return model.to(memory_format=torch.channels_last)
 
 
 def calibrate(model: nn.Module, data: PictureData, most: int = 1 << 22) -> None:
