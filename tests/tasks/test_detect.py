@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from gradlearn.data.canvas import lay
 from gradlearn.detected import Detected
 from gradlearn.loaded import load
 from gradlearn.plan import Plan
+from gradlearn.symbols import Step
 from gradlearn.tasks import detect as module
 from gradlearn.tasks.detect import Detect, size_for
 
@@ -134,7 +138,11 @@ def test_levels_follow_the_sizes_of_boxes(task: Detect):
 def test_size_follows_the_smallest_class(boxed: Boxed):
     assert size_for(boxed)[0] == 320  # 128 pixels wide, the smallest canvas
     large = replace(boxed, sizes=boxed.sizes * 10)  # the same boxes in pictures of 1,280
-    assert size_for(large)[0] == 32 * round(1280 * 20 / 25 / 32 + 0.5)
+    sides = np.sqrt((boxed.boxes[:, 2:] - boxed.boxes[:, :2]).prod(1))
+    smallest = min(float(np.median(sides[boxed.labels == k])) for k in range(2))
+    size = size_for(large)[0]
+    assert smallest * size / 1280 >= module.SMALL > smallest * (size - 32) / 1280
+    assert size % 32 == 0
 
 
 def test_colours_tell_and_flips_do_not(task: Detect):
@@ -200,14 +208,29 @@ def test_the_model_comes_back_as_it_was_saved(trained: Path, boxed: Boxed):
     assert load(trained).classes == CLASSES
 
 
-def test_equal_seeds_give_equal_runs(data: Path, tmp_path: Path):
-    weights = []
-    for name in ("a", "b"):
-        arguments = ["train", "detect", str(data), "--size", "64", "--steps", "8", "--runs", str(tmp_path / name)]
-        assert cli.run([*arguments, *FAST]) == 0
-        (run,) = (tmp_path / name).iterdir()
-        weights.append(load(run).model.state_dict())
-    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+def begun(data: Path, runs: Path, stop: int = -1) -> Path:
+    """A run of eight steps; a signal comes after step `stop`."""
+    from gradlearn.session import begin
+
+    def show(d: object, step: Step) -> None:
+        if step.t == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    user = {"steps": 8, "threads": 1, "batch": 4, "detector.width": 8, "detector.precision": "float32"}
+    begin("detect", data, user, {"size": 64}, runs, None, time.monotonic(), show, lambda line: None)
+    return runs / "detect-001"
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load(run).model.state_dict()
+
+
+def test_equal_seeds_give_equal_runs_and_a_stopped_one_goes_on_as_if_it_had_not_been(data: Path, tmp_path: Path):
+    whole, again, stopped = (begun(data, tmp_path / name, stop) for name, stop in (("a", -1), ("b", -1), ("c", 4)))
+    assert not (stopped / "model").exists()
+    assert "resumed at step 5 of 8" in resumed(stopped)
+    for other in (again, stopped):
+        assert all(torch.equal(value, weights(other)[name]) for name, value in weights(whole).items())
 
 
 def test_no_path_is_refused(capsys: pytest.CaptureFixture[str]):

@@ -42,10 +42,10 @@ __all__ = ["Detect"]
 
 WIDTHS = (16, 24, 32, 48, 64)
 SIZES = (320, 1280)  # pixels of the longer side, where none is asked for
-SMALL = 20.0  # pixels that a box of the smallest class should have on a side
+SMALL = 24.0  # pixels that a box of the smallest class should have on a side
 CELLS = (2.0, 6.0)  # strides that boxes on the finest and on the coarsest level should have on a side
 PART = 16  # pictures scored at once
-SAME = 0.75  # share of what is known of boxes that is known of their flips, from which these are trained on
+SAME = 0.5  # share of what is known of boxes that is known of their flips, from which these are trained on
 LATE, NARROW = 0.15, (0.8, 1.25)  # share of the run in which pictures are whole, and how far they are zoomed then
 LOOKED_AT = 1000  # pictures, for that
 
