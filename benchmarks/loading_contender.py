@@ -40,8 +40,8 @@ def ours(memory: str | None = None) -> Epoch:
     from gradlearn import chance
     from gradlearn.data.augment import Augment, apply
     from gradlearn.data.decode import decode
+    from gradlearn.data.drawn import PictureData
     from gradlearn.data.images import read
-    from gradlearn.tasks.images import PictureData
 
     torch.set_num_threads(2)
     augment = Augment(crop=0.92, mirror=True, colour=COLOUR, size=(SIDE, SIDE))

@@ -169,7 +169,7 @@ def test_what_does_not_agree_is_refused_and_leaves_nothing(trained: Path, onnx_f
 
 
 def test_a_difference_in_one_weight_is_seen(trained: Path, onnx_file: Path):
-    from gradlearn.tasks.images import Answers
+    from gradlearn.classified import Answers
 
     loaded = load(trained)
     module, x = Answers(loaded.model, True).eval(), pictures(trained)

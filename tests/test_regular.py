@@ -224,9 +224,10 @@ def test_a_resume_tells_the_data_their_strength(tmp_path: Path):
 
 def test_strength_is_a_factor_on_the_shift_of_pictures():
     from gradlearn.data.augment import Augment
-    from gradlearn.tasks.images import PictureData, prepare
+    from gradlearn.data.drawn import PictureData
+    from gradlearn.tasks.images import Images
 
-    pictures = prepare(None, Plan({"seed": 0})).pictures
+    pictures = Images.read(None, Plan({"seed": 0})).pictures
     rows = pictures.split["train"][:6]
     one, two = (PictureData(pictures, rows, Augment(shift=shift)) for shift in (1, 2))
     one.strength = 2.0

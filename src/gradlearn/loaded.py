@@ -48,7 +48,7 @@ class Loaded:
             from gradlearn.supervised import predict
 
             return predict(self.model, x)
-        from gradlearn.tasks.images import log_probabilities
+        from gradlearn.classified import log_probabilities
 
         pixels = torch.as_tensor(np.asarray(x))
         if pixels.ndim != 4 or list(pixels.shape[1:]) != self.card["shape"]:

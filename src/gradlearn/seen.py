@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gradlearn.adapt import placed
+from gradlearn.classified import log_probabilities
 from gradlearn.data.stored import take
 from gradlearn.insight import filters, png
 from gradlearn.insight.calibration import calibration, temperature, tempered
@@ -26,7 +27,7 @@ from gradlearn.loop import Descent
 from gradlearn.record.record import Record
 from gradlearn.run import fresh
 from gradlearn.symbols import Data
-from gradlearn.tasks.images import Images, log_probabilities
+from gradlearn.tasks.images import Images
 
 MOST = 24  # pictures of one kind shown
 CLOSE, LEAST = 0.5, 6  # a lead of the first answer over the second that is none, and pictures shown where all lead by more

@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 
 from gradlearn import find
+from gradlearn.classified import Answers
 from gradlearn.connect.source import source
 from gradlearn.errors import InputTrouble
-from gradlearn.tasks.images import Answers
 
 
 def written(path: Path, text: str) -> ModuleType:

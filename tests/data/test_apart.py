@@ -12,10 +12,10 @@ import torch
 
 from gradlearn.data import apart as module
 from gradlearn.data.apart import Apart, beside
+from gradlearn.data.drawn import PictureData
 from gradlearn.data.images import read
 from gradlearn.data.lint import lint
 from gradlearn.data.stored import Stored, take
-from gradlearn.tasks.images import PictureData
 
 
 @pytest.fixture(autouse=True)

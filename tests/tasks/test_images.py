@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from gradlearn.classified import log_probabilities
 from gradlearn.data.augment import Augment
+from gradlearn.data.drawn import PictureData
 from gradlearn.data.elastic import warp
 from gradlearn.data.images import Pictures
 from gradlearn.errors import InputTrouble
 from gradlearn.plan import Plan, batch_size, choose_length
 from gradlearn.tasks import images as module
-from gradlearn.tasks.images import Images, PictureData, log_probabilities
+from gradlearn.tasks.images import Images
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ from gradlearn.errors import InputTrouble
 from gradlearn.find import find
 from gradlearn.models.detector import Detector, decode, places
 from gradlearn.plan import Plan, batch_size, usual_epochs
+from gradlearn.precision import precision
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
-from gradlearn.tasks.images import precision
 
 if TYPE_CHECKING:
     from gradlearn.data.boxes.boxed import Boxed

@@ -10,7 +10,6 @@ about 64 pixels a side, and for fewer than a few hundred of them, a pretrained n
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradlearn.classified import Answers, interface, log_probabilities
 from gradlearn.data.augment import Augment, augment_of
 from gradlearn.data.drawn import PictureData, calibrate
 from gradlearn.data.mirror import mirror_ratio, shrunk
@@ -30,6 +30,7 @@ from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
 from gradlearn.insight.by_class import by_class, uneven
 from gradlearn.plan import Plan, batch_size, usual_epochs
+from gradlearn.precision import precision
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from gradlearn.record.record import Record
     from gradlearn.start import Start
 
-__all__ = ["Images"]
+__all__ = ["Images", "Answers", "interface"]
 
 PART = 1 << 18  # bytes of pictures scored at once, at most a batch (of tiny ones 500): no tensor is larger than in a training step
 MODELS = ("resnet", "convnet")
@@ -335,77 +336,3 @@ class Images:
         """The empty network that a card describes."""
         model = find("models", card["model"])(tuple(card["shape"]), len(card["classes"]), **card["options"])
         return model.to(memory_format=torch.channels_last)
-
-
-class Answers(nn.Module):
-    """Pictures (n, c, h, w), bytes 0..255 -> (probabilities, logits), (n, classes) each.
-
-    `mirror`: probabilities are the mean over a picture and its mirror image; logits are always those of the picture as it is.
-    """
-
-    def __init__(self, network: nn.Module, mirror: bool) -> None:
-        super().__init__()
-        self.network, self.mirror = network, mirror
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.network(x)
-        probabilities = logits.softmax(1)
-        if self.mirror:
-            probabilities = (probabilities + self.network(x.flip(3)).softmax(1)) / 2
-        return probabilities, logits
-
-
-def interface(card: Mapping[str, Any]) -> dict[str, Any]:
-    """What goes into a model of this card and what comes out, for who uses it without gradlearn."""
-    from gradlearn.data.steps import steps
-
-    (h, w, c), mirror = card["shape"], bool(card["mirror_score"])
-    images = ", the mean over the picture and its mirror image" if mirror else ""
-    plain = {k: "float32" if k == "precision" else v for k, v in card["options"].items()}  # half precision was this machine's
-    return {
-        "task": "images",
-        "classes": list(card["classes"]),
-        "input": {"name": "pictures", "type": "uint8", "shape": ["n", c, h, w], "range": [0, 255]},
-        "preprocessing": steps(card["shape"]),
-        "outputs": {
-            "probabilities": f"(n, {len(card['classes'])}), of each class in order{images}",
-            "logits": f"(n, {len(card['classes'])}), of the picture as it is, before the softmax",
-        },
-        "postprocessing": [{"step": "answer", "what": "the class with the largest probability"}],
-        "limits": [
-            "every picture is given one of these classes, also one that shows none of them",
-            "a probability is what the network says, not a frequency; on pictures unlike those it learned from it means little",
-            f"pictures are seen at {h} x {w}: what is smaller than a pixel there cannot be told apart",
-        ],
-        "network": {"arguments": [tuple(card["shape"]), len(card["classes"])], "options": plain},
-        "answers": {"mirror": mirror},
-    }
-
-
-def rebuild(card: Mapping[str, Any]) -> nn.Module:
-    """The empty network that a card describes."""
-    model = find("models", card["model"])(tuple(card["shape"]), len(card["classes"]), **card["options"])
-    return model.to(memory_format=torch.channels_last)
-
-
-def precision(device: str) -> tuple[str, str]:
-    """(precision, why): half where convolutions of half precision are at least 1.3 times as fast here as those of float32."""
-    x, weight = torch.randn(32, 64, 16, 16), torch.randn(64, 64, 3, 3)
-    took: dict[torch.dtype, float] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = (t.to(device, dtype, memory_format=torch.channels_last) for t in (x, weight))
-        for _ in range(4):
-            begin = time.perf_counter()
-            F.conv2d(a, b, padding=1).flatten()[0].item()
-            took[dtype] = min(took.get(dtype, math.inf), time.perf_counter() - begin)
-    times = took[torch.float32] / took[torch.bfloat16]
-    return "bfloat16" if times >= 1.3 else "float32", f"convolutions of half precision are {times:.2g} times as fast here"
-
-
-def log_probabilities(model: nn.Module, x: Tensor, mirror: bool) -> Tensor:
-    """(n, classes): log of the probabilities, with `mirror` averaged over the picture and its mirror image."""
-    logp = F.log_softmax(model(x), 1)
-    if not mirror:
-        return logp
-    other = F.log_softmax(model(x.flip(3).contiguous(memory_format=torch.channels_last)), 1)
-    return torch.logaddexp(logp, other) - math.log(2.0)
