@@ -36,6 +36,7 @@ class Answers(nn.Module):
         self.network, self.mirror = network, mirror
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(probabilities, logits)."""
         logits = self.network(x)
         probabilities = logits.softmax(1)
         if self.mirror:
