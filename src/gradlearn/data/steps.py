@@ -17,7 +17,11 @@ from PIL import Image, ImageOps
 def pixels(file):
     """A picture file as (1, {c}, {h}, {w}) uint8."""
     image = ImageOps.exif_transpose(Image.open(file)).convert("{mode}")
-    image = ImageOps.fit(image, ({w}, {h}), Image.Resampling.BICUBIC)
+    wide, high = image.size
+    scale = min(high / {h}, wide / {w})
+    b, a = min(round({h} * scale), high), min(round({w} * scale), wide)
+    x, y = (wide - a) // 2, (high - b) // 2
+    image = image.resize(({w}, {h}), Image.Resampling.BICUBIC, box=(x, y, x + a, y + b))
     return np.asarray(image).reshape({h}, {w}, {c}).transpose(2, 0, 1)[None]
 '''
 
@@ -26,7 +30,7 @@ def steps(shape: Sequence[int]) -> list[dict[str, Any]]:
     """Of pictures of shape (h, w, c): each with its name, what is done, and its numbers."""
     h, w, c = shape
     colour = "three channels in the order red, green, blue" if c == 3 else "one channel, 0.299 red + 0.587 green + 0.114 blue"
-    cover = f"scaled with its sides in proportion until it covers {h} x {w} (height x width), the middle cut out"
+    cover = f"its middle in the proportions of {h} x {w} (height x width) cut out, in whole pixels, and scaled to them"
     return [
         {"step": "decode", "what": "of several frames the first"},
         {"step": "turn", "what": "as its EXIF orientation says"},
