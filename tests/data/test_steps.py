@@ -37,7 +37,7 @@ def test_a_card_reads_a_picture_as_we_do(shape: tuple[int, int, int], size: Any,
     assert (theirs.dtype, theirs.shape) == (np.uint8, (1, shape[2], *shape[:2]))
     gap = np.abs(theirs.astype(int) - ours)
     assert gap.max() <= 12, "bytes are rounded between two passes, and enlarging overshoots"
-    assert gap.mean() <= 1.0, "the same places of the picture are read"
+    assert gap.mean() <= 2.0, "the same places of the picture are read"
 
 
 def test_the_steps_carry_their_numbers():
