@@ -173,7 +173,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     plan.add_argument("--clip", type=positive, help="bound on the norm of the gradient")
     plan.add_argument("--shift", type=int, help="augmentation: pixels")
     plan.add_argument("--mirror", type=yes_or_no, help="augmentation: left-right mirror images, yes or no")
-    plan.add_argument("--warp", type=float, help="augmentation: how far pictures are turned, zoomed and bent; 1 is usual for few")
+    plan.add_argument("--warp", type=float, help="augmentation: how far pictures are turned, bent and lit; 1 is usual for few")
     plan.add_argument("--no-act", action="store_true", help="watch only; the first non-finite step ends the run")
     plan.add_argument(
         "--without", type=lambda text: text.split(","), help="checks and remedies to leave out, such as rewind,crawling"

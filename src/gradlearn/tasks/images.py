@@ -133,7 +133,7 @@ class Images:
     def choose_augmentation(self, epochs: float) -> None:
         """Shifts and mirror images for a run of so many epochs."""
         plan, side = self.plan, min(self.shape[:2])
-        why = "few pictures: each is also turned, zoomed and bent" if self.few else "moves and mirror images are enough"
+        why = "few pictures: each is turned, bent and lit anew in every step" if self.few else "moves and mirror images are enough"
         if not (is_number(plan.choose("warp", 1.0 if self.few else 0.0, why)) and plan["warp"] >= 0):
             raise InputTrouble(f"--warp {plan['warp']}: must be a finite number of at least 0")
         shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 and not plan["warp"] else 0
