@@ -20,7 +20,6 @@ from gradlearn.batchnorm import renew
 from gradlearn.data.images import read
 from gradlearn.find import find
 from gradlearn.loop import evaluating
-from gradlearn.models.convnet import calibrate
 from gradlearn.symbols import Now
 from gradlearn.theta import Theta
 from measure import Row
@@ -45,7 +44,7 @@ def trained(train: Any, seed: int, epochs: int) -> tuple[Theta, dict[str, Any]]:
     """A network after so many passes, and the averages that saw it on the way."""
     torch.manual_seed(seed)
     model = find("models", "convnet")((28, 28, 1), 10, 16).to(memory_format=torch.channels_last)
-    calibrate(model, train.x[:1000])
+    model.calibrate(train.x[:1000])
     theta, an_epoch = Theta(model), train.n // SIZE
     update = find("update", "adamw")(theta.groups(), lr=0.002)
     batches = find("batches", "shuffle")(train.n, size=SIZE)

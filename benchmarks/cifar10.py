@@ -1,29 +1,15 @@
-"""Claim: on CIFAR-10 `--time 15m` gives 80 % test accuracy on two cores, and the time is kept."""
+"""Claim: on CIFAR-10 `--time 3m` gives 80 %, `15m` 89 % and `60m` 93 % test accuracy on two cores, and the time is kept.
+
+The median test accuracy over the seeds on the given 10,000 test pictures; the longest wall time of a whole command, from its
+start to its end, against the time that was asked for.
+"""
 
 from __future__ import annotations
 
-import statistics
+import budgets
 
-import measure
-
-
-def main() -> None:
-    parser = measure.options(__doc__)
-    parser.add_argument("--data", default="../shared/data/cifar10", help="the Parquet folder, from the repository's root")
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds (default 1)")
-    arguments = parser.parse_args()
-    time, seconds = ("30s", 30.0) if arguments.quick else ("15m", 900.0)
-    rows = []
-    for seed in range(1 if arguments.quick else arguments.seeds):
-        rows.append({"time": time, **measure.train(arguments.data, "--time", time, seed=seed)})
-        print(f"  seed {seed}: test {rows[-1]['test']:.4f}, {rows[-1]['wall_s']:.1f} s", flush=True)
-    test = statistics.median(row["test"] for row in rows)
-    bars = [measure.bar(f"--time {time}: median test accuracy", test, 0.80, below=False)]
-    bars.append(measure.bar(f"--time {time}: longest command, s", max(row["wall_s"] for row in rows), seconds))
-    measure.table(rows, "CIFAR-10")
-    measure.table(bars)
-    measure.write("cifar10", {"claim": measure.first_line(__doc__), "bars": bars, "rows": rows}, arguments.quick)
+BUDGETS = {"3m": (180.0, 0.80, 3), "15m": (900.0, 0.89, 1), "60m": (3600.0, 0.93, 1)}
 
 
 if __name__ == "__main__":
-    main()
+    budgets.run("cifar10", __doc__, "../shared/data/cifar10", BUDGETS, {"30s": (30.0, 0.3, 1)})

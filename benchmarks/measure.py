@@ -31,7 +31,7 @@ SMOKE = ROOT / "build" / "benchmarks"
 PEERS = ROOT / ".peers"
 OURS = ("gradlearn", "torch", "numpy", "safetensors", "pillow", "pyarrow", "scikit-learn", "numba", "llvmlite")
 THEIRS = ("torch", "lightning", "skorch", "keras", "pytorch-optimizer", "schedulefree", "prodigyopt", "torch-optimi", "heavyball")
-THEIRS += ("scipy", "cma", "nevergrad", "jax", "optax", "transformers", "accelerate")
+THEIRS += ("torchvision", "timm", "kornia", "scipy", "cma", "nevergrad", "jax", "optax", "transformers", "accelerate")
 
 Row = dict[str, Any]
 

@@ -17,7 +17,9 @@ make() {
   echo "peers: making $home ($*)"
   rm -rf "$home"
   "$python" -m venv "$home"
-  "$home/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt "$@"
+  # what is named here is not held to our own version of it
+  grep -vE "^($(printf '%s\n' "$@" | sed 's/==.*//' | paste -sd '|'))==" constraints.txt > "$home/constraints.txt"
+  "$home/bin/python" -m pip install --quiet --disable-pip-version-check -c "$home/constraints.txt" "$@"
   echo "$wanted" > "$home/made"
 }
 
@@ -31,6 +33,7 @@ if [ "${1:-}" != --check ]; then
   make transformers torch==2.13.0 transformers==5.23.0 accelerate==1.15.0
   make updates torch==2.13.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 prodigyopt==1.1.2 torch-optimi==0.3.3 packaging==26.4
   make matrix torch==2.13.0 pytorch_optimizer==4.1.0 heavyball==3.2.1
+  make augment torch==2.14.1 torchvision==0.29.1 timm==1.0.31 kornia==0.9.0
   make optimise scipy==1.17.1 cma==4.5.0 nevergrad==1.0.12
 fi
 check torch 'import torch; print("torch", torch.__version__)'
@@ -41,5 +44,6 @@ KERAS_BACKEND=jax check jax 'import jax, optax, keras; print("jax", jax.__versio
 check transformers 'from transformers import Trainer, __version__; print("transformers", __version__)'
 check matrix 'import heavyball, pytorch_optimizer; print("heavyball, pytorch_optimizer")'
 check updates 'import optimi, prodigyopt, pytorch_optimizer, schedulefree; print("pytorch_optimizer, schedulefree, prodigyopt, optimi")'
+check augment 'import kornia, timm, torchvision; print("torchvision", torchvision.__version__, "timm", timm.__version__, "kornia", kornia.__version__)'
 check optimise 'import scipy, cma; print("scipy", scipy.__version__, "cma", cma.__version__)'
 check optimise 'import nevergrad; print("nevergrad", nevergrad.__version__)'

@@ -217,7 +217,12 @@ def test_train_leaves_a_whole_run_folder(trained: Path):
         "report.html",
     }  # fmt: skip
     assert len((trained / "steps.jsonl").read_text().splitlines()) == 30
-    assert {p.name for p in (trained / "model").iterdir()} == {"weights.safetensors", "card.json"}
+    assert {p.name for p in (trained / "model").iterdir()} == {
+        "weights.safetensors",
+        "card.json",
+        "README.md",
+        "examples.safetensors",
+    }
     assert "<html" in (trained / "report.html").read_text()
     summary = json.loads((trained / "summary.json").read_text())
     assert summary["steps"] == 30
@@ -296,10 +301,16 @@ def test_evaluate_scores_other_data_with_its_interval(trained: Path, pictures: P
     code, text, error = out("evaluate", trained, pictures)
     assert (code, error) == (0, "")
     assert "on 18 pictures (95 % interval" in text
+    assert "each class counted the same: balanced accuracy " in text
+    assert text.splitlines()[2].split() == ["class", "right", "of", "recall", "precision", "F1"]
     code, text, _ = out("evaluate", trained, pictures, "--json")
     result = json.loads(text)
     assert result["examples"] == 18
     assert result["score"]["value"] == pytest.approx(sum(row["right"] for row in result["classes"]) / 18)
+    with_examples = [row for row in result["classes"] if row["examples"]]
+    assert all(row["recall"] == pytest.approx(row["right"] / row["examples"]) for row in with_examples)
+    mean = sum(row["recall"] for row in with_examples) / len(with_examples)
+    assert result["score"]["all"]["balanced_accuracy"] == pytest.approx(mean)
     assert result["interval"][0] < result["score"]["value"] <= result["interval"][1]
     (pictures / "2").rename(pictures / "two")
     code, _, error = out("evaluate", trained, pictures)

@@ -196,7 +196,7 @@ def said(fixed: str, source: str) -> bool:
 
 
 def test_error_lines_are_those_of_the_program():
-    text, source = (ROOT / "docs" / "errors.md").read_text(), constants()
+    text, source = "\n".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("errors", "detection")), constants()
     lines = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
     assert len(lines) > 50
     for line in lines:

@@ -63,6 +63,18 @@ def test_minimize_leaves_the_saddle_and_finds_the_best_valley(play):
     assert float(re.search(r"valleys: f = (\S+),", text)[1]) < 1e-8
 
 
+def test_every_augmentation_moves_pixels_and_is_drawn(play, tmp_path: Path):
+    text = play("06_augmentations")
+    moved = [float(number) for number in re.findall(r" +(\S+) of 255", text)]
+    assert len(moved) == 9
+    assert min(moved) > 2
+    assert int(re.search(r"(\d+)% a house", text)[1]) not in (0, 100)
+    from PIL import Image
+
+    with Image.open(tmp_path / "augmentations.png") as drawn:
+        assert drawn.size == (84 + 7 * 96, 9 * 96)
+
+
 def test_every_example_is_tested():
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):

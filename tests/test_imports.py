@@ -17,7 +17,7 @@ ROOT = Path(gradlearn.__file__).parent
 PLUGINS = ("batches", "objective", "gradient", "update", "rate", "average", "watch", "remedy", "search")
 SHARED = {"symbols", "chance", "theta", "curvature", "errors"}
 SHARED_BY = {"update": {"optimizer", "sweep", "matrix", "polar", "around"}, "watch": {"peek", "closed_form", "preflight"}}
-HEAVY = ("torch", "numpy", "rich", "PIL", "pyarrow", "sklearn", "safetensors")
+HEAVY = ("torch", "numpy", "rich", "PIL", "pyarrow", "sklearn", "safetensors", "onnx", "onnxruntime")
 
 
 def modules(under: str = "") -> dict[str, Path]:
@@ -109,6 +109,9 @@ def test_symbols_imports_nothing_of_ours_and_nothing_heavy():
 
 def test_a_foreign_loop_needs_none_of_our_loop():
     for name, path in modules("connect").items():
+        if name.rpartition(".")[2] in ("onnx", "source"):  # a model on its way out: `exports.py` says which
+            assert ours(imports(path)) <= {"errors"}, name
+            continue
         known = ours(imports(path))
         assert not known & {"loop", "descent", "care", "run", "learn", "theta"}, name
         assert not {module.partition(".")[0] for module in known} & {*PLUGINS, "tasks", "models", "record"}, name
@@ -117,7 +120,7 @@ def test_a_foreign_loop_needs_none_of_our_loop():
 def test_models_know_nothing_of_training():
     for name, path in modules("models").items():
         found = imports(path)
-        assert ours(found) <= {"errors"}, name
+        assert ours(found) <= {"errors", "pixels"}, name
         assert {n.partition(".")[0] for n in found} <= {*sys.stdlib_module_names, "torch", "gradlearn"}, name
 
 

@@ -223,11 +223,13 @@ def test_a_resume_tells_the_data_their_strength(tmp_path: Path):
 
 
 def test_strength_is_a_factor_on_the_shift_of_pictures():
-    from gradlearn.tasks.images import PictureData, prepare
+    from gradlearn.data.augment import Augment
+    from gradlearn.data.drawn import PictureData
+    from gradlearn.tasks.images import Images
 
-    pictures = prepare(None, Plan({"seed": 0})).pictures
+    pictures = Images.read(None, Plan({"seed": 0})).pictures
     rows = pictures.split["train"][:6]
-    one, two = PictureData(pictures, rows, 1), PictureData(pictures, rows, 2)
+    one, two = (PictureData(pictures, rows, Augment(shift=shift)) for shift in (1, 2))
     one.strength = 2.0
     index = torch.arange(6)
     assert torch.equal(one(index, 7).x, two(index, 7).x)

@@ -9,7 +9,7 @@ from torch import nn
 from gradlearn import chance
 from gradlearn.find import find
 from gradlearn.loop import Descent
-from gradlearn.step import factor, factors, schedule, set_rates, step
+from gradlearn.step import factor, factors, rate_of, schedule, set_rates, step
 from gradlearn.symbols import Batch, Controls, Estimate, Losses, Now, Step
 from toys import Line, Of, descent, walk
 
@@ -44,7 +44,7 @@ def test_rates_are_base_times_schedules_times_dial():
     rates = [find("rate", n)() for n in ("warmup", "cosine")]
     f = factor(rates, now, Controls(rate=0.25, end=100))
     assert f == pytest.approx(0.25 * rates[0](now) * rates[1](now))
-    assert set_rates(d.update, f) == pytest.approx(0.5 * f)
+    assert set_rates(d.update, f, now.t) == pytest.approx(0.5 * f)
     assert [g["lr"] for g in d.update.param_groups] == pytest.approx([0.5 * f, d.task.lr * f])
     assert factor([], now, Controls()) == 1.0
 
@@ -172,3 +172,9 @@ def test_factors_of_several_steps_are_those_of_each(finish: int):
     times = [Now(t, 50, t * 8, 0) for t in range(2, 20)]
     assert factors(rate, times, controls) == [factor(rate, now, controls) for now in times]
     assert factors([], times, controls) == [factor([], now, controls) for now in times]
+
+
+def test_a_group_stands_still_until_it_begins():
+    group = {"initial_lr": 0.5, "begins": 3}
+    assert [rate_of(group, 0.1, t) for t in (0, 2, 3, 9)] == [0.0, 0.0, 0.05, 0.05]
+    assert rate_of({"initial_lr": 0.5}, 0.1, 0) == 0.05

@@ -6,6 +6,7 @@
     runs = gradlearn.fit_many(make, (x, y), runs=64)              many small ones as one: seeds, rates
     for step in gradlearn.train(model, (x, y)): ...               the loop itself
     gradlearn.load("runs/images-001").predict(x)                  a trained model back
+    gradlearn.export(model, "model.onnx", x)                      any module as an ONNX file, compared with it
     gradlearn.probe(model, (x, y)).explain()                      which learning rates are too low, good, too high
     gradlearn.twins(model, (x, y)).page("twins.html")             the same training five ways, side by side
     pilot = gradlearn.Pilot(model, optimizer)                     the watch and the remedies in a loop of your own
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gradlearn.contrast import twins as twins
     from gradlearn.descend import minimize as minimize
     from gradlearn.errors import Trouble as Trouble
+    from gradlearn.exports import export as export
     from gradlearn.learn import Run as Run
     from gradlearn.learn import fit as fit
     from gradlearn.learn import load as load
@@ -38,6 +40,7 @@ _PLACES = {
     "fit_many": "many",
     "train": "learn",
     "load": "learn",
+    "export": "exports",
     "minimize": "descend",
     "Pilot": "connect.pilot",
     "probe": "band",
@@ -47,7 +50,21 @@ _PLACES = {
     "Trouble": "errors",
 }
 
-__all__ = ["fit", "fit_many", "train", "load", "probe", "twins", "minimize", "Pilot", "Run", "Result", "Trouble", "__version__"]
+__all__ = [
+    "fit",
+    "fit_many",
+    "train",
+    "load",
+    "export",
+    "probe",
+    "twins",
+    "minimize",
+    "Pilot",
+    "Run",
+    "Result",
+    "Trouble",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -111,6 +111,12 @@ class InPieces:
         """As the data within."""
         return known_of(self.data, what)
 
+    def __getattr__(self, name: str) -> Any:
+        """`follow` and `until`, where the data within have them."""
+        if name in ("follow", "until"):
+            return getattr(self.data, name)
+        raise AttributeError(name)
+
 
 class Subset:
     """Some of the examples of other data, renumbered from 0."""

@@ -23,6 +23,17 @@ def positive(text: str) -> float:
     return value
 
 
+def amount(text: str) -> float:
+    """A finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text} must be a finite number of at least 0")
+    return value
+
+
 def whole(text: str) -> int:
     """A whole number above 0."""
     try:
@@ -72,6 +83,11 @@ def batch(text: str) -> int | str:
         return whole(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of examples, full or auto") from None
+
+
+def dynamic_or_whole(text: str) -> int | None:
+    """None for `dynamic`, else a whole number above 0."""
+    return None if text == "dynamic" else whole(text)
 
 
 def yes_or_no(text: str) -> bool:

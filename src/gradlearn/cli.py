@@ -1,6 +1,6 @@
 """The command line: arguments in, one line or one JSON document out. Thin: every command is a call into the rest.
 
-    gradlearn train images [PATH] [--time 60s]     probe, twins, predict, evaluate, compare, report, resume, list, check
+    gradlearn train images [PATH] [--time 60s]     probe, twins, predict, evaluate, compare, report, resume, list, check, convert
 
 Nothing heavy is imported before a command needs it. With --json stdout holds one JSON document and nothing else.
 """
@@ -20,8 +20,10 @@ from typing import Any, NoReturn
 from gradlearn import __version__, find
 from gradlearn import commands as act
 from gradlearn.arguments import (
+    amount,
     batch,
     bytes_of,
+    dynamic_or_whole,
     positive,
     separated,
     share,
@@ -124,12 +126,14 @@ def parser() -> argparse.ArgumentParser:
             )
             sub.add_argument(what[0], type=Path, metavar=what[1], help=what[2])
         sub.set_defaults(flags=[o for a in sub._actions for o in a.option_strings if o.startswith("--")])
-    sub = command("predict", act.predict, "classes and probabilities of picture files")
+    sub = command("predict", act.predict, "classes and probabilities of picture files; boxes, of a detector")
     sub.add_argument("run", type=Path, help="folder of a run")
     sub.add_argument("paths", type=Path, nargs="+", metavar="FILE|DIR")
+    sub.add_argument("--draw", type=Path, metavar="DIR", help="of a detector: write the pictures with their boxes there")
     sub = command("evaluate", act.evaluate, "score a trained model on other data with labels")
     sub.add_argument("run", type=Path, help="folder of a run")
     sub.add_argument("data", type=Path, help="data with labels: its test part if it has one, else all of it")
+    _export_options(command("export", act.export, "a trained model as a file that runs without gradlearn, with its card"))
     command("compare", act.compare, "runs side by side").add_argument("runs", type=Path, nargs="+", metavar="RUN")
     command("report", act.report, "write a run's report.html again").add_argument("run", type=Path)
     command("explain", act.explain, "a run in words: what happened, how sure, what was done, what to try").add_argument(
@@ -137,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command("resume", act.resume, "go on with a run that was stopped").add_argument("run", type=Path)
     command("list", act.list_plugins, "what there is: tasks, updates, losses, ...").add_argument("kind", nargs="?", metavar="KIND")
+    _convert_options(command("convert", act.convert, "pictures with boxes from one form into another: VOC, COCO, YOLO"))
     sub = command("check", act.check, "is this machine set up; or: check gradient MODULE:FUNCTION, are two gradients the same")
     _check_options(sub)
     _minimize_options(command("minimize", act.minimize, "the lowest value of a function, and whether it is a minimum"))
@@ -145,7 +150,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("task", help="what to train: " + ", ".join(find.names("tasks")))
-    sub.add_argument("path", type=Path, nargs="?", help="a folder of class folders, an IDX folder, image Parquet; default: digits")
+    sub.add_argument(
+        "path",
+        type=Path,
+        nargs="?",
+        help="class folders, an IDX folder, image Parquet (default: digits); of detect: VOC, COCO, YOLO",
+    )
     data = sub.add_argument_group("data")
     data.add_argument("--valid", type=share_or_path, help="validation data: a path, or a share such as 0.1")
     data.add_argument("--test", type=share_or_path, help="test data: a path, or a share such as 0.1")
@@ -173,11 +183,27 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     plan.add_argument("--clip", type=positive, help="bound on the norm of the gradient")
     plan.add_argument("--shift", type=int, help="augmentation: pixels")
     plan.add_argument("--mirror", type=yes_or_no, help="augmentation: left-right mirror images, yes or no")
+    plan.add_argument(
+        "--crop", type=amount, help="augmentation: a random crop, which leaves out up to this share of the area (0.65)"
+    )
+    plan.add_argument("--rotate", type=amount, help="augmentation: degrees each way (15)")
+    plan.add_argument(
+        "--trivial", type=yes_or_no, help="augmentation: one random change for each picture (TrivialAugment), yes or no"
+    )
+    plan.add_argument("--colour", type=amount, help="augmentation: brightness, contrast and saturation within 1 +- this (0.4)")
+    plan.add_argument("--cutout", type=int, help="augmentation: side in pixels of a covered square")
+    plan.add_argument("--mixup", type=amount, help="augmentation: alpha of two pictures mixed (0.2)")
+    plan.add_argument("--cutmix", type=amount, help="augmentation: alpha of a box of another picture (1.0)")
+    plan.add_argument("--progressive", type=yes_or_no, help="smaller pictures in the first part of the run, yes or no")
     plan.add_argument("--warp", type=float, help="augmentation: how far pictures are turned, bent and lit; 1 is usual for few")
     plan.add_argument("--no-act", action="store_true", help="watch only; the first non-finite step ends the run")
     plan.add_argument(
         "--without", type=lambda text: text.split(","), help="checks and remedies to leave out, such as rewind,crawling"
     )
+    tune = sub.add_argument_group("fine-tuning")
+    tune.add_argument("--from", metavar="RUN|FILE", help="weights to begin with: a run of yours, or a safetensors file")
+    tune.add_argument("--head-first", type=share, help="share of the steps in which only what is new moves")
+    tune.add_argument("--first-rate", type=positive, help="rate of the first layer, in units of the last layer's; at most 1")
     run = sub.add_argument_group("run")
     run.add_argument("--seed", type=int)
     run.add_argument("--name", help="of the run folder; default images-001, images-002, ...")
@@ -189,6 +215,16 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     run.add_argument("--config", type=Path, help="a run.toml: the same choices again; options given here win")
 
 
+def _export_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("run", type=Path, help="folder of a run")
+    sub.add_argument(
+        "--to", required=True, choices=["onnx", "torch"], help="an ONNX file; or a folder of plain PyTorch with weights"
+    )
+    sub.add_argument("--out", type=Path, metavar="FILE", help="default: RUN/export/<name of the run>.onnx, RUN/export/torch")
+    sub.add_argument("--opset", type=whole, metavar="N", help="of ONNX, 11 to 20; default: 17")
+    sub.add_argument("--batch", type=dynamic_or_whole, help="examples at once: dynamic (default), or a number")
+
+
 def _check_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("what", nargs="?", choices=["gradient"], help="default: the machine")
     sub.add_argument("model", nargs="?", metavar="MODULE:FUNCTION", help="a function that returns (model, (x, y), loss)")
@@ -198,6 +234,17 @@ def _check_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--examples", type=whole, default=32, help="of the data")
     sub.add_argument("--draws", type=whole, default=300, help="of a random gradient")
     sub.add_argument("--seed", type=int, default=0)
+
+
+def _convert_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("path", type=Path, help="a VOC or YOLO folder, a data.yaml, a COCO folder or JSON file; which, is found out")
+    sub.add_argument("out", type=Path, metavar="OUT", help="a new folder: it is there whole at the end, or not at all")
+    sub.add_argument("--to", required=True, choices=["voc", "coco", "yolo"])
+    sub.add_argument("--link", action="store_true", help="pictures as hard links instead of copies")
+    sub.add_argument("--clip-boxes", action="store_true", help="cut boxes that reach out of their pictures to them")
+    sub.add_argument("--skip-bad", type=share, default=0.0, help="leave out unreadable pictures and faulty boxes, up to this share")
+    sub.add_argument("--images", type=Path, metavar="DIR", help="where the pictures of a COCO file or a VOC folder are")
+    sub.add_argument("--follow-links-to", type=Path, metavar="DIR", help="a folder outside of the data that links may lead to")
 
 
 def _minimize_options(sub: argparse.ArgumentParser) -> None:

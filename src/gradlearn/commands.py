@@ -8,12 +8,15 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradlearn import find
 from gradlearn.arguments import plugin_options
 from gradlearn.errors import InputTrouble, printable
 from gradlearn.plan import seconds_of
+
+if TYPE_CHECKING:
+    from gradlearn.loaded import Loaded
 
 READING = ("valid", "test", "size", "skip_bad", "max_pixels", "memory", "allow_empty_class", "follow_links_to")
 LENGTH = ("time", "epochs", "steps")
@@ -31,10 +34,18 @@ EQUATION = (
     "clip",
     "shift",
     "mirror",
+    "crop",
+    "rotate",
+    "trivial",
+    "colour",
+    "cutout",
+    "mixup",
+    "cutmix",
+    "progressive",
     "warp",
     "without",
 )
-PLANNED = (*LENGTH, *EQUATION, "compile", "seed", "device", "threads", "save_every")
+PLANNED = (*LENGTH, *EQUATION, "from", "head_first", "first_rate", "compile", "seed", "device", "threads", "save_every")
 
 
 def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
@@ -47,7 +58,7 @@ def train(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int
     from gradlearn.session import begin
 
     with Live(quiet=options.json) as live:
-        summary = begin(options.path, user, reading, options.runs, options.name, begun, live.show, live.say)
+        summary = begin(options.task, options.path, user, reading, options.runs, options.name, begun, live.show, live.say)
     return tell(summary, options.json)
 
 
@@ -120,6 +131,12 @@ def tell(summary: dict[str, Any], as_json: bool) -> int:
         print()
         if score:
             print("   ".join(f"{split} {score['name']} {score[split]:.2%}" for split in ("valid", "test") if split in score))
+            halves = [
+                f"{split} mAP50 {score['all'][f'{split}_mAP50']:.2%}"
+                for split in ("valid", "test")
+                if f"{split}_mAP50" in score["all"]
+            ]
+            print("   ".join(halves), end="\n" if halves else "")
         print(f"\n{summary['story']}\n")
         print(f"run     {summary['run']}")
         if summary["stop"]["reason"] != "signal":
@@ -135,6 +152,8 @@ def predict(options: argparse.Namespace, rest: Sequence[str], begun: float) -> i
     from gradlearn.loaded import load
 
     model = load(options.run)
+    if model.card["task"] == "detect":
+        return _find(model, options)
     height, width, channels = model.card["shape"]
     pixels, names = read_files(options.paths, (height, width), channels)
     p = model.predict(pixels)
@@ -152,6 +171,30 @@ def predict(options: argparse.Namespace, rest: Sequence[str], begun: float) -> i
     return 0
 
 
+def _find(model: Loaded, options: argparse.Namespace) -> int:
+    """What a detector finds in each picture; with --draw the pictures with their boxes."""
+    from gradlearn.data.images import listed
+    from gradlearn.found import draw, find_boxes
+
+    names, files, rejects = listed(options.paths)
+    if rejects:
+        raise InputTrouble(rejects[0].line)
+    found = list(find_boxes(model, files))
+    if options.draw is not None:
+        for k, picture in enumerate(found):
+            draw(picture, model.classes, options.draw / f"{k:04d}-{Path(picture.file).stem}.png")
+    told = [{"file": name, "boxes": picture.rows(model.classes)} for name, picture in zip(names, found, strict=True)]
+    if options.json:
+        print(json.dumps({"run": str(options.run), "predictions": told}))
+        return 0
+    for row in told:
+        print(f"{printable(row['file'], 100)}  {len(row['boxes'])} found")
+        for box in row["boxes"]:
+            x, y, w, h = box["bbox"]
+            print(f"  {printable(box['class'], 30):20} {box['score']:6.1%}   x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f}")
+    return 0
+
+
 def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
     """`gradlearn evaluate RUN DATA`."""
     from gradlearn.evaluation import evaluate as on
@@ -160,10 +203,38 @@ def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> 
     if options.json:
         print(json.dumps(result))
         return 0
+    if "mAP50" in result["score"]:
+        score = result["score"]
+        print(f"mAP50 {score['mAP50']:.2%}   mAP {score['value']:.2%}   on {result['examples']:,} pictures")
+        for row in result["classes"]:
+            print(f"  {printable(row['class'], 30):30} AP50 {row['AP50']:.2%}   AP {row['AP']:.2%}   {row['boxes']:,} boxes")
+        return 0
     interval = " to ".join(f"{end:.2%}" for end in result["interval"])
     print(f"accuracy {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {interval})")
+    every = result["score"]["all"]
+    print(f"each class counted the same: balanced accuracy {every['balanced_accuracy']:.2%}, macro F1 {every['macro_f1']:.2%}")
+    print(f"  {'class':30} {'right':>6} {'of':>6}  recall  precision      F1")
     for row in result["classes"]:
-        print(f"  {printable(row['class'], 30):30} {row['right']:>6} of {row['examples']:<6} right")
+        recall, precision, f1 = ("-" if row[k] is None else f"{row[k]:.1%}" for k in ("recall", "precision", "f1"))
+        print(f"  {printable(row['class'], 30):30} {row['right']:>6} {row['examples']:>6}  {recall:>6}  {precision:>9}  {f1:>6}")
+    return 0
+
+
+def export(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn export RUN --to onnx|torch`."""
+    if options.to == "torch" and (options.opset is not None or options.batch is not None):
+        raise InputTrouble("--opset and --batch are of ONNX; leave them out with --to torch")
+    from gradlearn.exports import to_onnx, to_torch
+
+    if options.to == "torch":
+        done = to_torch(options.run, options.out)
+    else:
+        done = to_onnx(options.run, options.out, options.opset, options.batch)
+    if options.json:
+        print(json.dumps(done))
+        return 0
+    agrees = f"checked on {done['checked']} examples: it differs from the model by {done['difference']:.1e} at most"
+    print(f"{done['file']}\n{done['card']}\n{agrees}")
     return 0
 
 
@@ -245,6 +316,27 @@ def check(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int
         for row in rows:
             print(f"{'ok ' if row['ok'] else '-- ' if not row['needed'] else 'NO '} {row['what']:24} {row['found']}")
     return 0 if good else 2
+
+
+def convert(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:
+    """`gradlearn convert PATH OUT --to voc|coco|yolo`."""
+    from gradlearn.data.boxes.convert import convert as into
+
+    reading = {k: getattr(options, k) for k in ("clip_boxes", "skip_bad", "images", "follow_links_to")}
+    done = into(options.path, options.out, options.to, link=options.link, **reading)
+    boxed = done.boxed
+    if options.json:
+        parts = {name: len(rows) for name, rows in boxed.split.items()}
+        counted = {"pictures": len(boxed), "boxes": len(boxed.boxes), "classes": list(boxed.classes), "parts": parts}
+        print(json.dumps({"out": done.out, "from": boxed.kind, "to": done.to, **counted, "notes": boxed.notes, "said": done.said}))
+        return 0
+    print(printable(boxed.summary, 2000))
+    for row in boxed.notes:
+        examples = f": {row['examples'][0]}{', ...' if row['count'] > 1 else ''}" if row["examples"] else ""
+        print(printable(f"{row['what']}{examples}", 300))
+    print("".join(f"{line}\n" for line in done.said), end="")
+    print(f"\n{done.to}  {printable(done.out, 300)}")
+    return 0
 
 
 def minimize(options: argparse.Namespace, rest: Sequence[str], begun: float) -> int:

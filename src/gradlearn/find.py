@@ -14,6 +14,7 @@ import importlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from gradlearn.errors import InputTrouble, nearest
@@ -54,13 +55,19 @@ def names(kind: str) -> tuple[str, ...]:
 def find(kind: str, name: str) -> Any:
     """The public class of a plug-in, imported. Raises InputTrouble for an unknown name or a missing extra."""
     listing = describe(kind, name)
+    return getattr(module(kind, name), listing.public)
+
+
+def module(kind: str, name: str) -> ModuleType:
+    """The file of a plug-in, imported. Raises as `find`."""
+    if name not in names(kind):
+        raise InputTrouble(f"{kind} has no {name!r}{nearest(name, names(kind))}")
     try:
-        module = importlib.import_module(f"gradlearn.{kind}.{name}")
+        return importlib.import_module(f"gradlearn.{kind}.{name}")
     except ModuleNotFoundError as missing:
         if missing.name and missing.name.startswith("gradlearn"):
             raise
         raise InputTrouble(f"{kind} {name!r} needs {missing.name!r}; install it with: pip install 'gradlearn[all]'") from missing
-    return getattr(module, listing.public)
 
 
 @lru_cache(maxsize=256)

@@ -62,7 +62,21 @@ if TYPE_CHECKING:
 
 SETTINGS = ("time", "epochs", "steps", "batch", "update", "lr", "act", "seed", "device", "compile")
 CARE = ("without", "watch", "remedies")
-MORE = ("rate", "average", "gradient", "batches", "penalty", "grow", "clip", "save_every", "score_every", "inputs", *CARE)
+MORE = (
+    "rate",
+    "average",
+    "gradient",
+    "batches",
+    "penalty",
+    "grow",
+    "clip",
+    "save_every",
+    "score_every",
+    "inputs",
+    "head_first",
+    "first_rate",
+    *CARE,
+)
 
 
 @dataclass

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.errors import CheckpointTrouble, InputTrouble
+from gradlearn.find import find, names
 from gradlearn.loop import evaluating
 from gradlearn.record.folder import open_run
 from gradlearn.record.weights import read_model
@@ -41,11 +42,13 @@ class Loaded:
 
     def predict(self, x: Any) -> Tensor:
         """Outputs for x on the CPU, in batches. For pictures x is (n, h, w, c) bytes and the result (n, classes) probabilities."""
+        if self.card["task"] == "detect":
+            raise InputTrouble("predict: a detector takes picture files; gradlearn.found.find_boxes(model, files)")
         if self.card["task"] != "images":
             from gradlearn.supervised import predict
 
             return predict(self.model, x)
-        from gradlearn.tasks.images import log_probabilities
+        from gradlearn.classified import log_probabilities
 
         pixels = torch.as_tensor(np.asarray(x))
         if pixels.ndim != 4 or list(pixels.shape[1:]) != self.card["shape"]:
@@ -70,15 +73,12 @@ def load(folder: Path, model: nn.Module | None = None) -> Loaded:
     if not (folder / "model").is_dir():
         raise CheckpointTrouble(f"{folder}: no trained model yet; finish the run with: gradlearn resume {folder}")
     tensors, card = read_model(folder)
-    if card.get("task") == "images":
-        from gradlearn.tasks.images import rebuild
-
-        model = rebuild(card)
-    elif model is None:
+    empty: nn.Module | None = find("tasks", card["task"]).rebuild(card) if card.get("task") in names("tasks") else model
+    if empty is None:
         raise InputTrouble(f"{folder}: a run of fit() does not say how its module is made; call load(run, model=YourModule())")
-    fill(model, tensors)
-    model.eval()
-    return Loaded(model, card)
+    fill(empty, tensors)
+    empty.eval()
+    return Loaded(empty, card)
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -113,6 +113,8 @@ def advance(d: Descent, ahead: bool) -> tuple[list[Step], Callable[[int], None] 
     if program is not None and program.whole and program.fits(d):
         return program.advance(d, _room(d) if ahead else 1)
     now = d.now()
+    if hasattr(d.data, "follow"):
+        d.data.follow(now.share)  # pyright: ignore[reportAttributeAccessIssue]
     batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
     d.history.waited += time.perf_counter() - begin
     gradient = d.gradient if program is None or program.whole else program.gradient

@@ -5,7 +5,7 @@
     smooth   1 - s <- (1 - s) (1 - smooth)                             label smoothing of a cross-entropy
     mix      x <- lam x + (1 - lam) x[perm],  loss <- lam loss(y) + (1 - lam) loss(y[perm]),   lam ~ Beta(mix, mix) per example
     noise    x <- x + noise * spread * xi,    xi ~ N(0, 1),   spread of each column over the training data
-    augment  shifts and warps of the images task <- their own * augment
+    augment  strength of the images task's augmentation <- its own * augment
 
 Neutral dials (1, 0, 0, 0, 0, 1) change no bit and cost nothing. Targets that are numbers are mixed themselves, classes by their
 losses. Every draw is a function of the batch's draw alone. Zhang et al., "mixup", arXiv 1710.09412; Srivastava et al., "Dropout",
@@ -44,7 +44,7 @@ def ways(task: Any, model: nn.Module, update: Any, data: Any) -> list[str]:
         found.append("mix")
     if hasattr(task.loss, "label_smoothing") and isinstance(sample.y, Tensor) and not sample.y.is_floating_point():
         found.append("smooth")
-    if getattr(data, "shift", 0) or getattr(data, "warp", 0.0):
+    if getattr(data, "adjustable", False):
         found.append("augment")
     return found
 

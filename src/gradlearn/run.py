@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gradlearn import __version__, chance
+from gradlearn import __version__, chance, fine_tune
 from gradlearn.adapt import InPieces, Subset, about, placed
 from gradlearn.descent import ring_of
 from gradlearn.errors import InputTrouble, NumericsTrouble
@@ -65,10 +65,12 @@ class Clock:
     Attributes:
         deadline: `time.monotonic()` at which training must be over; scoring and writing come after it.
         span: seconds that the training was given, for the length of a look.
+        pace: as it was measured; how much quicker the first part of the run is than the rest counts.
     """
 
     deadline: float
     span: float
+    pace: Pace | None = None
     looked: float = 0.0
     at: int = -1
 
@@ -82,9 +84,12 @@ class Clock:
         late = left < 0.1 * self.span
         if now - self.looked < (0.02 if late else 0.06) * self.span + 0.3 or d.t >= d.controls.end:
             return None
-        pace = (now - self.looked) / (d.t - self.at)
+        pace, before = (now - self.looked) / (d.t - self.at), self.at
         self.looked, self.at = now, d.t
-        fits = d.t + max(int(left / pace), 1)
+        turn = self.pace.until * d.controls.end if self.pace is not None else 0.0
+        if before < turn <= d.t:
+            return None  # neither the pace of the one part nor of the other
+        fits = d.t + max(int(self.steps(left / pace, d.t, d.t < turn)), 1)
         miss = (fits - d.controls.end) / max(d.controls.end - d.t, 1)
         if d.t < 0.1 * d.controls.end or -0.03 < miss < (1e9 if late else 0.08):
             return None
@@ -92,15 +97,21 @@ class Clock:
         why = f"the machine is {word} than measured: {pace * 1e3:.3g} ms a step now, {left:.0f} s left"
         return Action(d.t - 1, "finish", why, "end", float(d.controls.end), float(fits), "clock")
 
+    def steps(self, same: float, t: int, early: bool) -> float:
+        """How many more there is time for, where there is for `same` such as at step t, which is in the first part (early) or not.
+
+        A step until `until` * end takes as long as `quick` later ones; the end is where both parts together take the time.
+        """
+        if not early or self.pace is None:
+            return same
+        quick, until = self.pace.early / self.pace.late, self.pace.until
+        return (same * quick + quick * t) / (quick * until + 1.0 - until) - t
+
 
 def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | None = None, test: Data | None = None) -> Descent:
     """The objects that a plan names. Without `model`, the task's own, a pure function of the seed."""
     seed = plan.get("seed", 0)
-    if model is None:
-        with chance.preserved():
-            chance.reseed(chance.key(seed, "model"))
-            model = task.model(seed)
-    model = model.to(usable(plan.get("device", "cpu")))
+    model = (begun(task, plan, seed) if model is None else model).to(usable(plan.get("device", "cpu")))
     turned = by_channels(model) if plan.get("device", "cpu") == "cpu" else set()
     theta = Theta(model)
     theta.turned = turned
@@ -109,6 +120,24 @@ def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | 
     except BaseException:
         theta.release()
         raise
+
+
+def fresh(task: Task, seed: int) -> nn.Module:
+    """The task's own model before its first step."""
+    with chance.preserved():
+        chance.reseed(chance.key(seed, "model"))
+        return task.model(seed)
+
+
+def begun(task: Task, plan: Plan, seed: int) -> nn.Module:
+    """The task's own model, with the weights that the run begins with, if there are some: the plan learns what of it is new."""
+    model, start = fresh(task, seed), getattr(task, "start", None)
+    if start is not None:
+        new = start.take_over(model, task.card().get("classes", ())).fresh  # pyright: ignore[reportAttributeAccessIssue]
+        plan.choose("fresh", list(new), "follows from the weights that the run begins with", "data")
+        if not new:
+            plan.replace("head_first", 0.0, "nothing is new")
+    return model
 
 
 def by_channels(model: nn.Module) -> set[int]:
@@ -131,7 +160,7 @@ def _assemble(task: Task, plan: Plan, theta: Theta, valid: Data | None, test: Da
     if plan["batches"] == "full" and part:
         data = InPieces(data, part)
     kind = find("update", plan["update"])
-    groups = theta.groups() if _elementwise(plan["update"], plan) else theta.views()
+    groups = fine_tune.ordered(theta.groups if _elementwise(plan["update"], plan) else theta.views, theta, plan)
     update = kind(groups, lr=plan["lr"], **options("update", plan["update"], plan, {"seed": seed, "n": len(data)}))
     valid, test = (None if given is None else placed(given, device) for given in (valid, test))
     controls = Controls(end=plan.get("steps", 0), clip=plan["clip"])
@@ -224,6 +253,51 @@ def checks_of(plan: Plan) -> list[Any]:
 def remedies_of(plan: Plan) -> list[Any]:
     """The remedies that a plan names, in the order in which they are asked."""
     return [find("remedy", name)(**plan.options(name)) for name in plan.get("remedies", ["skip", "rewind", "stop"])]
+
+
+class Pace(NamedTuple):
+    """Seconds of a step: in the first part of a run, in the rest, and the share of the run where one becomes the other."""
+
+    early: float
+    late: float
+    until: float
+
+    @property
+    def mean(self) -> float:
+        """Over a whole run."""
+        return self.until * self.early + (1.0 - self.until) * self.late
+
+
+class At:
+    """Training data as they are at one share of a run."""
+
+    def __init__(self, data: Any, share: float) -> None:
+        self.data, self.share = data, share
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __call__(self, index: Tensor, draw: int) -> Batch:
+        """A batch."""
+        self.data.follow(self.share)
+        return self.data(index, draw)
+
+
+def pace_of(d: Descent, seconds: float) -> Pace:
+    """The pace of both parts of a run, from steps for so many seconds; everything is bitwise as found afterwards."""
+    until = float(getattr(d.data, "until", 0.0))
+    if not until:
+        found = measure(d, seconds)
+        return Pace(found, found, 0.0)
+    data = d.data
+    try:
+        paces = []
+        for share in (0.0, 1.0):
+            d.data = At(data, share)
+            paces.append(measure(d, 0.5 * seconds))
+    finally:
+        d.data = data
+    return Pace(paces[0], paces[1], until)
 
 
 def measure(d: Descent, seconds: float) -> float:

@@ -9,7 +9,8 @@ import time
 from typing import Any
 
 NEEDED = ("torch", "numpy", "rich", "tomli-w")
-EXTRAS = {"pillow": "images", "pyarrow": "images", "scikit-learn": "images"}
+EXTRAS = {"pillow": "images", "pyarrow": "images", "scikit-learn": "images", "pyyaml": "detect", "faster-coco-eval": "detect"}
+EXTRAS |= {"onnx": "onnx", "onnxruntime": "onnx"}
 
 
 def inspect() -> list[dict[str, Any]]:

@@ -12,22 +12,22 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from gradlearn import contrast, session
+from gradlearn import contrast
 from gradlearn.band import Band, band
 from gradlearn.band import probe as probe_module
 from gradlearn.contrast import Twins, shared, side_by_side
+from gradlearn.data.augment import DIALS
 from gradlearn.errors import InputTrouble
 from gradlearn.gradient_check import loaded
 from gradlearn.live import Live
-from gradlearn.plan import Plan, check_names, seconds_of
-from gradlearn.symbols import Task
-from gradlearn.tasks.images import Images
+from gradlearn.opening import ENDING, begun_plan, planned, read, start_of
+from gradlearn.plan import Plan, seconds_of
+from gradlearn.symbols import Offered, Task
 
 
 def probe(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, Any], begun: float) -> int:
@@ -37,7 +37,7 @@ def probe(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, 
         model, data, loss = loaded(options.task)
         found = probe_module(model, data, loss, time=seconds, **_named(user, {"time"}))
     else:
-        found = _images_band(options, user, reading, begun, seconds)
+        found = _task_band(options, user, reading, begun, seconds)
     picture = None if options.picture is None else found.picture(options.picture)
     if options.json:
         print(json.dumps(found.document() | {"picture": None if picture is None else str(picture), "explain": found.explain()}))
@@ -51,29 +51,28 @@ def probe(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, 
     return 0
 
 
-def _images_band(
+def _task_band(
     options: argparse.Namespace, user: dict[str, Any], reading: dict[str, Any], begun: float, given: float | None
 ) -> Band:
     task, plan = _task(options, {"compile": "off"} | user, reading)
-    d, _ = session._plan(task, plan, begun, lambda line: None)
+    d, _ = planned(task, plan, begun, lambda line: None)
     left = None if given is None else max(given - (time.monotonic() - begun) - 0.2, 0.1)
     return band(d, lr=plan["lr"], seconds=left)
 
 
-def _task(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, Any]) -> tuple[Images, Plan]:
+def _task(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, Any]) -> tuple[Offered, Plan]:
     """The task as `train` reads it, and the plan so far."""
-    plan = Plan(user)
-    plan.choose("seed", 0, "the usual one")
-    plan.choose("device", session._device(), "what this machine has", "data")
-    check_names(plan)
-    task = session._read(options.path, plan, reading, options.runs)
+    plan = begun_plan(user)
+    start = start_of(plan, reading)
+    task = read(options.task, options.path, plan, reading, options.runs)
+    task.start = start
     task.choose()
     return task, plan
 
 
 def _named(user: dict[str, Any], less: set[str]) -> dict[str, Any]:
     """The choices as arguments of the functions for modules."""
-    for name in ("model", "shift", "mirror", "warp"):
+    for name in ("model", *DIALS):
         if name in user:
             raise InputTrouble(f"--{name}: for pictures; a module of your own has none")
     return {k.replace(".", "__"): v for k, v in user.items() if k not in less | {"threads"}}
@@ -86,7 +85,7 @@ def twins(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, 
             model, data, loss = loaded(options.task)
             found = contrast.twins(model, data, loss, say=live.say, **_named(user, {"act"}))
         else:
-            found = _images_twins(options, user, reading, begun, live.say)
+            found = _task_twins(options, user, reading, begun, live.say)
     path = options.page
     if path is None:
         options.runs.mkdir(parents=True, exist_ok=True)
@@ -102,27 +101,21 @@ def twins(options: argparse.Namespace, user: dict[str, Any], reading: dict[str, 
     return 0
 
 
-def _images_twins(
+def _task_twins(
     options: argparse.Namespace, user: dict[str, Any], reading: dict[str, Any], begun: float, say: Callable[[str], None]
 ) -> Twins:
     given = seconds_of(user["time"]) if "time" in user else contrast.SECONDS
     task, plan = _task(options, {k: v for k, v in user.items() if k != "time"} | {"act": False}, reading)
-    say(session._found(task))
+    say(task.found())
     spent = time.monotonic() - begun if "time" in user else 0.0
-    timed = shared(
-        user | {"time": max(given - spent - 1.0, 1.0)} if not user.keys() & {"steps", "epochs"} else user, session.ENDING
-    )
+    timed = shared(user | {"time": max(given - spent - 1.0, 1.0)} if not user.keys() & {"steps", "epochs"} else user, ENDING)
     if "time" in timed:
         plan.choose("time", timed["time"], "a fifth of it for each of five")
-    session._plan(task, plan, time.monotonic(), say)
+    planned(task, plan, time.monotonic(), say)
 
     def make(own: Plan, rows: torch.Tensor | None) -> tuple[Task, nn.Module | None]:
-        pictures = task.pictures
-        if rows is not None:
-            part = pictures.split | {"train": pictures.split["train"][rows.numpy()]}
-            pictures = replace(pictures, split=part)
-        return Images(pictures, own), None
+        return task.again(own, rows), None
 
     valid = task.held("valid")
     found = side_by_side(plan, make, task.data("train"), valid, say)
-    return Twins("images", found, len(found[0].loss), plan["update"], len(valid or ()), time.monotonic() - begun)
+    return Twins(options.task, found, len(found[0].loss), plan["update"], len(valid or ()), time.monotonic() - begun)

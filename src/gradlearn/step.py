@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from gradlearn.symbols import Average, Batch, Controls, Gradient, Now, Objective, Rate, Step, Update
 from gradlearn.theta import Theta
@@ -34,7 +35,7 @@ def step(
     """
     start = start or time.perf_counter()
     estimate = gradient(objective, theta, batch)  # leaves g in .grad
-    lr = set_rates(update, factor(rate, now, controls))
+    lr = set_rates(update, factor(rate, now, controls), now.t)
     taken = estimate.finite and not 0.0 < controls.most < estimate.loss
     if taken:
         controls.most = 0.0
@@ -95,8 +96,13 @@ def factors(rate: Sequence[Rate], times: Sequence[Now], controls: Controls) -> l
     return [controls.rate * math.prod(row) for row in zip(*columns, strict=True)] if columns else [controls.rate] * len(times)
 
 
-def set_rates(update: Update, factor: float) -> float:
-    """Each group's lr = its own base (`initial_lr`) x factor; returns the first group's."""
+def rate_of(group: Mapping[str, Any], factor: float, t: int) -> float:
+    """The lr of a group at step t: its own base (`initial_lr`) x factor; 0 before the step at which it `begins` to move."""
+    return group["initial_lr"] * factor if t >= group.get("begins", 0) else 0.0
+
+
+def set_rates(update: Update, factor: float, t: int) -> float:
+    """Each group's lr at step t; returns the first group's."""
     for group in update.param_groups:
-        group["lr"] = group["initial_lr"] * factor
+        group["lr"] = rate_of(group, factor, t)
     return update.param_groups[0]["lr"]

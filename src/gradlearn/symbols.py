@@ -242,7 +242,11 @@ class History:
 
 @runtime_checkable
 class Data(Protocol):
-    """A set of examples: tensors stay tensors, a batch is a slice."""
+    """A set of examples: tensors stay tensors, a batch is a slice.
+
+    It may also have `follow(share)`: told before each batch of training how much of the run is over, in (0, 1); and `until`: the
+    share at which what a batch costs changes for good, 0 where it does not.
+    """
 
     def __len__(self) -> int: ...
 
@@ -267,6 +271,48 @@ class Task(Protocol):
     def losses(self, model: nn.Module, batch: Batch) -> Losses: ...
 
     def score(self, model: nn.Module, data: Data) -> Score: ...
+
+
+class Offered(Task, Protocol):
+    """A task that the command line offers, `tasks/NAME.py`: it has read its data, and has a say in the plan.
+
+    Also `read(path, plan, **reading)`, a class method that makes one, and `rebuild(card)`, a static one: the empty model of a card.
+    """
+
+    n: int  # training examples
+    nbytes: int  # of the data, as they are kept
+    notes: list[dict[str, Any]]  # what the reading had to say: rows of level, what, count, examples
+    fingerprint: str  # SHA-256 over the data
+    usual: Mapping[str, Any]  # the model and its sizes that the first measurement is made with
+    targets: float  # how many there are to a parameter of the model
+
+    start: Any  # weights that a new model begins with (`start.Start`), or None
+
+    def found(self) -> str: ...  # what the data are, in a line
+
+    def choose(self) -> None: ...  # what does not depend on the length of the run
+
+    def choose_size(self) -> None: ...  # of the model, where the time is open
+
+    def choose_size_in(self, seconds: float, pace: float) -> None: ...  # `pace`: seconds for one example at the usual size
+
+    def choose_augmentation(self, epochs: float) -> None: ...
+
+    def suggested_epochs(self, n: int) -> int: ...
+
+    def work(self) -> float: ...  # floating-point operations of a step, about
+
+    def held(self, split: str) -> Data | None: ...  # valid or test data; None where there are none
+
+    def again(self, plan: Any, rows: Tensor | None = None) -> Task: ...  # under another plan, of the training examples only these
+
+    def described(self) -> dict[str, Any]: ...  # the [data] table of run.toml
+
+    def seconds_after(self) -> float: ...  # that `show` takes beside scoring, about
+
+    def show(self, descent: Any, record: Any) -> None: ...  # writes what the report shows of the trained model
+
+    def card(self) -> dict[str, Any]: ...  # what `predict` and `load` need beside the weights
 
 
 class Objective(Protocol):

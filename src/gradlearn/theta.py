@@ -12,8 +12,9 @@ Use it where gradlearn owns the loop. A loop of your own does not need it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from operator import is_
 from typing import Any
 
@@ -22,6 +23,12 @@ from torch import Tensor, nn
 
 from gradlearn.errors import InputTrouble
 from gradlearn.layout import Block, Member, by_kind, lay_out, members_of, window
+
+Own = Callable[[Member], dict[str, Any]]  # what more the group of a parameter has
+
+
+def _nothing(m: Member) -> dict[str, Any]:
+    return {}
 
 
 class Theta:
@@ -50,6 +57,7 @@ class Theta:
         self._look_for_new()
         self._handed: list[tuple[nn.Parameter, Tensor]] = []  # what updates hold: see `groups`
         self.untouched: list[Member] = []
+        self.begins: dict[str, int] = {}  # of parameters that stand still at first: the step at which they begin to move
         self.turned: set[int] = set()  # parameters (their `id`) that were laid out by channels for the training
 
     def __len__(self) -> int:
@@ -133,10 +141,11 @@ class Theta:
         for block in self.blocks:
             block.grad.mul_(factor)
 
-    def groups(self) -> list[dict[str, Any]]:
+    def groups(self, own: Own = _nothing) -> list[dict[str, Any]]:
         """Parameter groups for an elementwise update: one flat tensor for what decays, one for what does not, per block.
 
-        Each has `role` "all" or "rest"; groups without decay carry `weight_decay` 0.
+        Each has `role` "all" or "rest"; groups without decay carry `weight_decay` 0. `own` says what more the group of a parameter
+        has, such as a rate; neighbours with the same share a group.
         """
         groups: list[dict[str, Any]] = []
         for block in self.blocks:
@@ -144,25 +153,29 @@ class Theta:
                 spans = [(a, b) for _, d, a, b in block.segments if d is decay]
                 if not spans:
                     continue
-                start, stop = spans[0][0], spans[-1][1]
-                param = nn.Parameter(block.flat[start:stop])
-                param.grad = block.grad[start:stop]
-                self._handed.append((param, param.grad))
-                groups.append({"params": [param], "role": "all" if decay else "rest"} | ({} if decay else {"weight_decay": 0.0}))
+                parts = [(more, next(ms).start) for more, ms in groupby((m for m in block.members if m.decay is decay), own)]
+                for (more, start), stop in zip(parts, [*(a for _, a in parts[1:]), spans[-1][1]], strict=True):
+                    param = nn.Parameter(block.flat[start:stop])
+                    param.grad = block.grad[start:stop]
+                    self._handed.append((param, param.grad))
+                    group = {"params": [param], "role": "all" if decay else "rest"} | more
+                    groups.append(group | ({} if decay else {"weight_decay": 0.0}))
         return groups
 
-    def views(self) -> list[dict[str, Any]]:
+    def views(self, own: Own = _nothing) -> list[dict[str, Any]]:
         """Parameter groups for an update of whole tensors: the module's own, one group for each (role, decay, parts) of a block.
 
         Each has its `role`, and `parts`: of how many matrices a tensor is made up; groups without decay carry `weight_decay` 0.
+        `own` as for `groups`.
         """
         groups: list[dict[str, Any]] = []
         for block in self.blocks:
             for role, decay, a, b in block.segments:
                 members = [m for m in block.members if a <= m.start < b]
                 for parts in sorted({m.parts for m in members}):
-                    group = {"params": [m.param for m in members if m.parts == parts], "role": role, "parts": parts}
-                    groups.append(group | ({} if decay else {"weight_decay": 0.0}))
+                    for more, same in groupby((m for m in members if m.parts == parts), own):
+                        group = {"params": [m.param for m in same], "role": role, "parts": parts} | more
+                        groups.append(group | ({} if decay else {"weight_decay": 0.0}))
         return groups
 
     @contextmanager

@@ -15,7 +15,7 @@ from gradlearn.plan import Choice, Plan, batch_size
 
 PASSES = 60  # over the few examples, at least
 LEAST = 40  # examples that are few
-REGULARISING = ("shift", "mirror", "warp", "penalty", "mixup", "cutmix", "cutout", "augment", "flip", "crop", "colour")
+REGULARISING = ("shift", "mirror", "warp", "penalty", "mixup", "cutmix", "cutout", "augment", "crop", "rotate", "trivial", "colour")
 
 
 def few(plan: Plan, n: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from gradlearn.data.decode import decode
+from gradlearn.data.decode import cover, decode
 from gradlearn.data.reject import Bad
 
 
@@ -236,3 +236,25 @@ def test_any_bytes_are_a_picture_or_bad(tail, magic):
     except Bad:
         return
     assert pixels.dtype == np.uint8
+
+
+@given(h=st.integers(1, 60), w=st.integers(1, 60), height=st.integers(1, 40), width=st.integers(1, 40), c=st.sampled_from([1, 3]))
+@settings(max_examples=60, deadline=None)
+def test_a_picture_is_scaled_to_cover_and_cut_as_pillow_does(draw, h, w, height, width, c):
+    picture = draw.noise(h + 100 * w, h, w, c) // 2 + 64  # bicubic overshoots: here nothing is cut off on the way, only rounded
+    scale = min(h / height, w / width)
+    kept = min(round(height * scale), h), min(round(width * scale), w)
+    if min(kept) == 0:
+        return
+    top, left = (h - kept[0]) // 2, (w - kept[1]) // 2
+    part = draw.image(picture).crop((left, top, left + kept[1], top + kept[0]))
+    expected = np.asarray(part.resize((width, height), Image.Resampling.BICUBIC)).reshape(height, width, -1)
+    assert np.abs(cover(picture.reshape(h, w, -1), (height, width)).astype(int) - expected).max() <= 2
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(draw):
+    y, x = np.mgrid[:512, :640]
+    smooth = (127 + 100 * np.sin(x / 23)[..., None] * np.cos(y / 31)[..., None] * np.array([1.0, 0.5, -1.0])).astype(np.uint8)
+    data = draw.encoded(smooth, "JPEG", quality=95)
+    whole = cover(decode(data, None, None), (128, 160))
+    assert np.abs(decode(data, (128, 160), None).astype(int) - whole).max() <= 6

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gradlearn.errors import InputTrouble
-from gradlearn.models.convnet import ConvNet, calibrate, plan_layers
+from gradlearn.models.convnet import ConvNet, plan_layers
 
 SHAPES = [
     (6, 6, 1),
@@ -93,13 +93,13 @@ def test_channels_last_equals_contiguous(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3)])
 def test_calibrate_gives_zero_mean_and_unit_variance(shape: tuple[int, int, int]) -> None:
     net, x = make(shape), bytes_of(shape, 50) // 3
-    calibrate(net, x)
+    net.calibrate(x)
     z = (x.double() - net.mean.double()) * net.scale.double()
     deviation, mean = torch.std_mean(z, dim=(0, 2, 3), correction=0)
     torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-5)
     torch.testing.assert_close(deviation, torch.ones_like(deviation), rtol=1e-5, atol=0)
     first = net.mean.clone()
-    calibrate(net, x)
+    net.calibrate(x)
     assert torch.equal(first, net.mean)
 
 
@@ -107,7 +107,7 @@ def test_calibrate_only_centres_a_channel_that_never_changes() -> None:
     net = make((8, 8, 3))
     x = bytes_of((8, 8, 3), 20)
     x[:, 1] = 200
-    calibrate(net, x)
+    net.calibrate(x)
     assert net.mean[0, 1].item() == 200
     assert net.scale[0, 1].item() == 1.0
     assert net(x).isfinite().all()
@@ -115,7 +115,7 @@ def test_calibrate_only_centres_a_channel_that_never_changes() -> None:
 
 def test_calibrate_refuses_other_pictures() -> None:
     with pytest.raises(InputTrouble, match="calibrate"):
-        calibrate(make((8, 8, 1)), bytes_of((8, 8, 3)))
+        make((8, 8, 1)).calibrate(bytes_of((8, 8, 3)))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_it_learns_which_half_is_bright() -> None:
     x[y == 1, :, :, 4:] += 100
     x[y == 0, :, :4, :] += 100
     net = make((8, 8, 1), 2)
-    calibrate(net, x)
+    net.calibrate(x)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     for _ in range(15):
         optimizer.zero_grad()

@@ -65,3 +65,54 @@ def test_a_run_that_asks_for_nothing_is_told_so(make: Make) -> None:
     place = make("healthy", right=360)
     (place / "pictures" / "lint.json").write_text("[]")
     assert dict(account.answers(read(place)))["What next?"].startswith("Nothing in the record asks for a change.")
+
+
+def test_what_bears_on_the_score_is_said(make: Make) -> None:
+    place = make("healthy")
+    lint = [
+        {
+            "level": "warn",
+            "what": "7 of 360 pictures of test are also in train",
+            "count": 7,
+            "name": "leak",
+            "part": "test",
+            "other": "train",
+        },
+        {"level": "info", "what": "x", "count": 1, "name": "blank"},
+    ]
+    (place / "pictures" / "lint.json").write_text(json.dumps(lint))
+    asked = {
+        "asked": {"valid": 180, "test": 360, "train": 500},
+        "found": {"valid": 0, "test": 2, "train": 3},
+        "train": 1257,
+        "rows": [],
+    }
+    (place / "pictures" / "suspects.json").write_text(json.dumps(asked))
+    text = dict(account.answers(read(place)))["Is anything wrong with the data?"]
+    assert text.startswith("7 of 360 pictures of test are also in train.")
+    assert "on up to 1.9% of the test pictures the score is too kind" in text
+    assert "3 of 500 training pictures, 0 of 180 validation pictures and 2 of 360 test pictures" in text
+    assert "only 500 of 1,257 were asked" in text
+    asked["found"] = {"valid": 0, "test": 0, "train": 0}
+    (place / "pictures" / "suspects.json").write_text(json.dumps(asked))
+    (place / "pictures" / "lint.json").write_text("[]")
+    assert "Is anything wrong with the data?" not in dict(account.answers(read(place)))
+    assert account.doubted(read(place)) == "The model contradicts no label with confidence, of 1,040 pictures asked."
+
+
+def test_which_pictures_are_wrong_is_said_by_name(make: Make) -> None:
+    place = make("healthy")
+    value = json.loads((place / "pictures" / "confusion.json").read_text()) | {"split": "test"}
+    (place / "pictures" / "confusion.json").write_text(json.dumps(value))
+    unsure = [{"source": "row 5", "guess": "3", "p": 0.41, "second": "9", "second p": 0.4, "truth": "3"}]
+    (place / "pictures" / "unsure.json").write_text(json.dumps(unsure))
+    text = dict(account.answers(read(place)))["Which pictures does it get wrong?"]
+    assert text.startswith("5 of the 360 test pictures. The worst: `row 0`, a “8” taken for “1” (99%);")
+    assert text.endswith("It is least sure of `row 5`: “3” (41%) or “9” (40%).")
+
+
+def test_odd_files_of_doubts_do_no_harm(make: Make) -> None:
+    place = make("healthy")
+    for value in ({"asked": 3}, {"found": "x", "asked": {"test": "y"}}, {"asked": {"test": 3}, "found": {"test": None}}):
+        (place / "pictures" / "suspects.json").write_text(json.dumps(value))
+        assert isinstance(account.doubted(read(place)), str)

@@ -81,3 +81,40 @@ def test_names_are_escaped() -> None:
     html = confusion.draw(tally([[1, 2], [3, 4]], ["<b>&\"'", "x\x1b[0m"]))
     assert "<b>" not in html
     assert "\x1b" not in html
+
+
+def test_the_means_over_classes_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
+    matrix = [[50, 3, 0], [4, 5, 1], [0, 2, 2]]
+    pairs = [(i, j) for i, row in enumerate(matrix) for j, n in enumerate(row) for _ in range(n)]
+    truth, guess = zip(*pairs, strict=True)
+    counts = tally(matrix)
+    assert counts.balanced == pytest.approx(balanced_accuracy_score(truth, guess))
+    assert counts.macro == pytest.approx(f1_score(truth, guess, average="macro"))
+
+
+def test_the_table_by_class_has_the_examples_of_other_parts_and_can_be_sorted() -> None:
+    value = {"classes": ["a", "b"], "matrix": [[3, 1], [0, 4]], "split": "test", "counts": {"train": [900, 20], "valid": [9, 2]}}
+    counts = confusion.tally(value)
+    assert counts is not None
+    html = confusion.by_class(counts)
+    assert '<table class="sort"><thead><tr><th class="">Class</th><th class="n">Train</th><th class="n">Validation</th>' in html
+    assert re.search(r'>a</td><td class="n">900</td><td class="n">9</td><td class="n">4</td><td class="n">75.0%', html)
+    for odd in ({"train": [1]}, {"train": "x"}, 3, {"train": [1, -1]}):
+        found = confusion.tally(value | {"counts": odd})
+        assert found is not None
+        assert "Train" not in confusion.by_class(found)
+
+
+def test_a_thousand_classes_are_a_table_of_the_worst_with_the_rest_folded() -> None:
+    import time
+
+    k = 1000
+    matrix = [[(5 if i == j else 0) + (2 if j == (i + 1) % k and i % 7 == 0 else 0) for j in range(k)] for i in range(k)]
+    start = time.process_time()
+    html = confusion.draw(tally(matrix))
+    assert time.process_time() - start < 3.0
+    assert "All 1,000 classes" in html
+    assert html.count("<tr>") == 2 + confusion.PAIRS + 1 + confusion.ROWS + k
+    assert len(html) < 1_000_000

@@ -8,6 +8,8 @@ import pytest
 
 from gradlearn.report import mistakes
 
+from .conftest import png
+
 Make = Callable[..., Path]
 
 
@@ -50,3 +52,36 @@ def test_only_so_many_are_shown(tmp_path: Path) -> None:
     html = mistakes.gallery(tmp_path, [{"truth": "a", "guess": "b"}] * (mistakes.MOST + 3))
     assert html.count("<figure>") == mistakes.MOST
     assert "3 more mistakes on record are not shown" in html
+
+
+def test_small_pictures_are_crisp_and_large_ones_smooth(tmp_path: Path) -> None:
+    for side, smooth in ((8, False), (64, False), (65, True)):
+        (tmp_path / "x.png").write_bytes(png(side, 9, lambda x, y: 0))
+        assert mistakes.size((tmp_path / "x.png").read_bytes()) == (side, 9)
+        assert ('class="smooth"' in mistakes.image(tmp_path, "x.png", "a")) is smooth
+    (tmp_path / "x.png").write_bytes(mistakes.PNG)
+    assert "<img alt=" in mistakes.image(tmp_path, "x.png", "a")
+
+
+def test_captions_say_what_they_are_about() -> None:
+    row = {"truth": "<3>", "guess": "5", "p": 0.6, "second": "<3>", "second p": 0.3, "own p": 0.3, "like": "5", "split": "train"}
+    assert "wrong: is" in mistakes.doubt(row)
+    assert "right" in mistakes.doubt(row | {"truth": "5"})
+    assert 'is <span class="truth">&lt;3&gt;</span> (30%)' in mistakes.mistake(row)
+    assert 'looks like <span class="guess">5</span> (60%)' in mistakes.suspect(row)
+    for caption in (mistakes.doubt, mistakes.mistake, mistakes.suspect):
+        assert "<3>" not in caption(row)
+        assert caption({})
+
+
+def test_pictures_of_the_check_stand_side_by_side(make: Make) -> None:
+    rows = [
+        {"what": "<b>copies", "examples": ["a = b", 3], "shown": [["mistake-00.png", "mistake-01.png"], ["mistake-02.png"], 7, []]},
+        {"what": "none", "examples": ["c"]},
+        {"what": "odd", "shown": "x"},
+    ]
+    html = mistakes.linted(make("healthy") / "pictures", rows)
+    assert html.count("<img") == 3
+    assert html.count('class="side"') == 1
+    assert "&lt;b&gt;copies" in html
+    assert "none" not in html

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from gradlearn.classified import log_probabilities
+from gradlearn.data.augment import Augment
+from gradlearn.data.drawn import PictureData
+from gradlearn.data.elastic import warp
 from gradlearn.data.images import Pictures
-from gradlearn.data.warp import warp
 from gradlearn.errors import InputTrouble
 from gradlearn.plan import Plan, batch_size, choose_length
 from gradlearn.tasks import images as module
-from gradlearn.tasks.images import Images, log_probabilities
+from gradlearn.tasks.images import Images
 
 
 @pytest.fixture
@@ -54,6 +59,99 @@ def test_a_batch_of_small_labels_and_rows_is_int64(task):
     assert batch.y.tolist() == [86 % 3, 89 % 3]
 
 
+def test_means_over_classes_are_scored_only_where_classes_are_uneven(task):
+    model = task.model(0).eval()
+    with torch.no_grad():
+        assert set(task.score(model, task.data("valid")).all) == {"accuracy", "loss", "loss_error"}
+        task.pictures.labels[:40] = 0
+        uneven = Images(task.pictures, task.plan)
+        score = uneven.score(model, uneven.data("valid"))
+    logp, labels = uneven.scored[1:]
+    right = logp.argmax(1) == labels
+    recall = [right[labels == k].double().mean().item() for k in range(3)]
+    assert score.all["balanced_accuracy"] == pytest.approx(sum(recall) / 3)
+    assert 0.0 <= score.all["macro_f1"] <= 1.0
+    assert score.value == score.all["accuracy"]
+
+
+def photographs(side: int, channels: int, **user) -> Images:
+    """A task of 40 pictures of so many pixels a side."""
+    pixels = np.random.default_rng(1).integers(0, 256, (40, side, side, channels), dtype=np.uint8)
+    split = {"train": np.arange(30, dtype=np.int32), "valid": np.arange(30, 40, dtype=np.int32)}
+    files = [f"{i}.png" for i in range(40)]
+    pictures = Pictures(pixels, (np.arange(40) % 2).astype(np.uint8), ("a", "b"), files, split, "folder", "d", [], "")
+    return Images(pictures, Plan({"mirror": True, "warp": 0.0, **user}))
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "epochs", "user", "chosen"),
+    [
+        (32, 3, 20.0, {}, Augment(shift=2, mirror=True)),
+        (32, 3, 1.5, {}, Augment(mirror=True)),
+        (32, 3, 20.0, {"crop": 0.5}, Augment(crop=0.5, mirror=True)),
+        (96, 3, 20.0, {}, Augment(crop=0.65, colour=0.2, mirror=True)),
+        (96, 3, 3.0, {}, Augment(crop=0.35, colour=0.2, mirror=True)),
+        (96, 1, 20.0, {}, Augment(crop=0.65, mirror=True)),
+        (96, 3, 20.0, {"crop": 0.0, "colour": 0.0}, Augment(shift=6, mirror=True)),
+        (32, 1, 20.0, {"cutmix": 1.0, "trivial": True, "cutout": 8}, Augment(2, True, trivial=True, cutout=8, cutmix=1.0)),
+    ],
+)
+def test_small_pictures_are_shifted_and_large_ones_cropped_unless_the_user_says_otherwise(side, channels, epochs, user, chosen):
+    task = photographs(side, channels, **user)
+    task.choose_augmentation(epochs)
+    assert task.data("train").augment == chosen
+    assert task.data("valid").augment == Augment()
+
+
+def test_mixed_targets_are_trained_on_and_classes_are_scored():
+    task = photographs(12, 1, cutmix=1.0, model="convnet", **{"convnet.width": 8})
+    data, index = task.data("train"), torch.arange(16)
+    batch, plain = data(index, 5), data(index, -1)
+    assert batch.y.shape == (16, 2)
+    assert torch.equal(plain.y, index % 2)
+    losses = task.losses(task.model(0), batch)
+    assert losses.total.shape == (16,)
+    assert torch.isfinite(losses.total).all()
+    assert torch.equal(data(index, 5).x, batch.x)
+
+
+def test_pictures_in_a_file_are_changed_as_those_in_memory(tmp_path):
+    from gradlearn.data.stored import Disk
+
+    task = photographs(24, 3, crop=0.5, colour=0.3, mixup=0.4)
+    disk = Disk(40, (24, 24, 3), tmp_path / "pixels")
+    disk.put(task.pictures.pixels)
+    other = Images(replace(task.pictures, pixels=disk.close()), task.plan)
+    index = torch.tensor([3, 29, 0, 3, 17])
+    for draw in (-1, 7):
+        one, two = (PictureData(t.pictures, t.pictures.split["train"], t.augment())(index, draw) for t in (task, other))
+        assert torch.equal(one.x, two.x)
+        assert torch.equal(one.y, two.y)
+
+
+def test_pictures_are_small_in_the_first_part_of_a_run_and_full_in_the_rest():
+    task = photographs(32, 3, model="resnet", device="cpu", **{"resnet.precision": "float32"})
+    task.choose()
+    data, index = task.data("train"), torch.arange(4)
+    assert task.plan["progressive"] is True
+    assert data.until == 0.7
+    shapes = []
+    for share in (0.0, 0.69, 0.7, 1.0):
+        data.follow(share)
+        shapes.append(tuple(data(index, 1).x.shape[2:]))
+    assert shapes == [(24, 24), (24, 24), (32, 32), (32, 32)]
+    assert data(index, -1).x.shape[2:] == (32, 32)
+    data.follow(0.0)
+    assert data(index, -1).x.shape[2:] == (32, 32)
+
+
+def test_whoever_wants_full_pictures_from_the_start_has_them():
+    task = photographs(32, 3, model="resnet", device="cpu", progressive=False, **{"resnet.precision": "float32"})
+    task.choose()
+    assert task.data("train").until == 0.0
+    assert task.data("train")(torch.arange(4), 1).x.shape[2:] == (32, 32)
+
+
 def drawn(n: int, user: dict | None = None, few: int = 0) -> Images:
     """The task of n training pictures with all of its augmentation chosen."""
     pixels = np.random.default_rng(0).integers(0, 256, (n, 12, 12, 1), dtype=np.uint8)
@@ -82,7 +180,7 @@ def test_what_was_asked_for_of_few_pictures_stays():
     plan = drawn(20, {"warp": 0.0, "steps": 30}).plan
     assert (plan["warp"], plan["shift"], plan["steps"], "epochs" in plan) == (0.0, 1, 30, False)
     assert drawn(20, {"epochs": 2.0}).plan["steps"] == 2
-    with pytest.raises(InputTrouble, match=r"--warp -1: must be a finite number of at least 0"):
+    with pytest.raises(InputTrouble, match=r"--warp -1: must be at least 0 and less than 10"):
         drawn(20, {"warp": -1})
 
 

@@ -42,6 +42,11 @@ def test_steps_that_rounding_eats_are_heard(kind: torch.dtype, lr: float, heard:
         assert said[0].evidence["share"] > 0.5
 
 
+def test_what_is_not_meant_to_move_yet_is_not_lost():
+    assert found(lr=0.01, head_first=1.0) == []
+    assert found(lr=0.01, head_first=0.5) == []
+
+
 @pytest.mark.parametrize(("scale", "heard"), [(1e-3, True), (1.0, False)])
 def test_gradients_that_underflow_are_heard(scale: float, heard: bool):
     assert any(f.evidence["kind"] == "underflow" for f in found(torch.float16, 0.01, scale)) == heard

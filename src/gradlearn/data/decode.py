@@ -9,6 +9,7 @@ and are refused.
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import zlib
@@ -114,8 +115,8 @@ def _direct(pixels: bytes, header: Header, size: tuple[int, int] | None) -> Any:
     """Decoded by the codec alone, without Pillow's Python around it: twice as fast for small ones; else None."""
     from PIL import Image
 
-    if size is not None and header.format == "JPEG" and header.width * header.height > 16 * size[0] * size[1]:
-        return None  # a JPEG can be decoded at a fraction of its size
+    if size is not None and header.format == "JPEG" and header.height >= 2 * size[0] and header.width >= 2 * size[1]:
+        return None  # a JPEG can be decoded at half its size, or less, for half the time
     mode = "L" if header.channels == 1 else "RGB"
     codec = ("jpeg", mode, "") if header.format == "JPEG" else ("zip", mode)
     try:
@@ -132,7 +133,7 @@ def _slow(data: bytes, kind: str, size: tuple[int, int] | None, max_pixels: int)
     if size is not None and kind == "JPEG":
         h, w = size if orientation(image) < 5 else size[::-1]
         scale = max(w / image.width, h / image.height)
-        image.draft(None, (max(1, round(2 * scale * image.width)), max(1, round(2 * scale * image.height))))
+        image.draft(None, (max(1, math.ceil(scale * image.width)), max(1, math.ceil(scale * image.height))))
     image.load()
     turn = TURNS.get(orientation(image))  # after `load`: Pillow has turned a TIFF and taken its tag away
     return image if turn is None else image.transpose(Image.Transpose[turn])
@@ -142,11 +143,10 @@ def pixels_of(image: Any, size: tuple[int, int] | None, channels: int | None) ->
     """Pixels (h, w, c) uint8 of a Pillow image of any mode; raises Bad for 32-bit pixels."""
     image = flat(image)
     wanted = {None: image.mode, 1: "L", 3: "RGB"}[channels]
-    if size is not None and size != (image.height, image.width):
-        image = cover(image, size)
     if image.mode != wanted:
         image = image.convert(wanted)
-    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, -1)
+    pixels = np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, -1)
+    return pixels if size in (None, pixels.shape[:2]) else cover(pixels, size)
 
 
 def flat(image: Any) -> Any:
@@ -171,12 +171,19 @@ def flat(image: Any) -> Any:
     return image.convert("L" if grey else "RGB")
 
 
-def cover(image: Any, size: tuple[int, int]) -> Any:
-    """Scaled with its sides in proportion until it covers (h, w), the middle cut out, smoothed against aliasing."""
-    from PIL import Image
+def cover(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pixels (H, W, c) scaled with their sides in proportion until they cover (h, w), the middle cut out: (h, w, c).
 
-    h, w = size
-    scale = min(image.width / w, image.height / h)
-    left, top = (image.width - w * scale) / 2, (image.height - h * scale) / 2
-    box = (left, top, left + w * scale, top + h * scale)
-    return image.resize((w, h), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    Bicubic, smoothed against aliasing; by PyTorch, whose kernel for bytes is five times as fast as Pillow's.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    height, width = pixels.shape[:2]
+    scale = min(height / size[0], width / size[1])
+    h, w = min(round(size[0] * scale), height), min(round(size[1] * scale), width)
+    top, left = (height - h) // 2, (width - w) // 2
+    whole = np.require(pixels, requirements="W")  # torch warns of arrays that cannot be written to
+    planes = torch.from_numpy(whole)[None, top : top + h, left : left + w].permute(0, 3, 1, 2)
+    planes = planes.contiguous(memory_format=torch.channels_last)
+    return F.interpolate(planes, size, mode="bicubic", antialias=True)[0].permute(1, 2, 0).numpy()

@@ -69,6 +69,7 @@ def read(
     test: float | Where | None = None,
     seed: int = 0,
     size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
     memory: int | None = None,
     cache: Where | None = None,
     skip_bad: float = 0.0,
@@ -81,11 +82,12 @@ def read(
     `valid`, `test`: a share in [0, 1) of the training data, 0 for none, a path of any kind, or None: the given part if
     there is one, else, stratified, 20 % for test (from 10,000 examples on 10 %, at most 10,000) and 10 % of the rest (at
     most 5,000; none of fewer than 500 pictures) for valid. `size`: side, or (h, w), that all pictures are brought to.
-    `memory`: bytes of pixels beyond which they are kept in the file `cache`; of fewer, those for valid and test may be.
-    `skip_bad`: share of unreadable pictures that may be left out. Raises InputTrouble, ResourceTrouble.
+    `channels`: 1 or 3; None: 1 where all are grey, else 3. `memory`: bytes of pixels beyond which they are kept in the
+    file `cache`; of fewer, those for valid and test may be. `skip_bad`: share of unreadable pictures that may be left
+    out. Raises InputTrouble, ResourceTrouble.
     """
     shares = {name: share(v, f"--{name}") for name, v in (("valid", valid), ("test", test)) if isinstance(v, (int, float))}
-    wish = Wish(sized(size), None, max_pixels, memory, cache, skip_bad)
+    wish = Wish(sized(size), channels, max_pixels, memory, cache, skip_bad)
     found = find(path, allow_empty_class=allow_empty_class, follow_links_to=follow_links_to)
     enough(found.classes, found.where)
     for name, given in (("valid", valid), ("test", test)):
@@ -137,6 +139,15 @@ def read_files(
 
     `size` None: a common one; `channels` None: 1 if all are grey, else 3. Raises InputTrouble with the lines of `read`.
     """
+    names, files, rejects = listed(paths, follow_links_to)
+    part = Part("", names, np.zeros(len(names), np.int64), lambda: iter(batched(files)))
+    filled = fill({"test": part}, Wish(sized(size), channels, max_pixels, None, None, skip_bad), rejects)
+    assert isinstance(filled.pixels, np.ndarray)
+    return filled.pixels, [names[i] for i in filled.kept["test"].tolist()]
+
+
+def listed(paths: Sequence[Where], follow_links_to: Where | None = None) -> tuple[list[str], list[str], list[Reject]]:
+    """(names as given, real paths, what is none) of picture files and of all pictures below folders. Raises InputTrouble."""
     names: list[str] = []
     files: list[str] = []
     rejects: list[Reject] = []
@@ -155,10 +166,7 @@ def read_files(
             files.append(os.path.realpath(path))
     if not names and not rejects:
         raise InputTrouble(f"{printable(', '.join(map(str, paths)) or 'no path')}: no pictures; give picture files or folders")
-    part = Part("", names, np.zeros(len(names), np.int64), lambda: iter(batched(files)))
-    filled = fill({"test": part}, Wish(sized(size), channels, max_pixels, None, None, skip_bad), rejects)
-    assert isinstance(filled.pixels, np.ndarray)
-    return filled.pixels, [names[i] for i in filled.kept["test"].tolist()]
+    return names, files, rejects
 
 
 def find(path: Where | None, *, allow_empty_class: bool, follow_links_to: Where | None) -> Found:

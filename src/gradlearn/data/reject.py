@@ -57,16 +57,21 @@ def settle(rejects: Sequence[Reject], total: int, skip_bad: float) -> list[dict[
     rejects = sorted(rejects, key=lambda r: natural(r.where))
     if too_many(len(rejects), total, skip_bad):
         raise InputTrouble(_line(rejects, total, skip_bad))
-    what = f"{len(rejects)} of {total} images unreadable and left out ({100 * len(rejects) / total:.2g} %)"
+    what = f"{len(rejects)} of {total} images unreadable and left out ({percent(len(rejects) / total)})"
     examples = [f"{r.where}: {r.what}" for r in rejects[:5]]
     return [{"level": "warn", "what": what, "count": len(rejects), "examples": examples}]
+
+
+def percent(share: float) -> str:
+    """A share in two digits; all of it is 100 %, not 1e+02 %."""
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
 def _line(rejects: Sequence[Reject], total: int, skip_bad: float) -> str:
     first, more = rejects[0], len(rejects) - 1
     if not more and not skip_bad:
         return first.line
-    counted = f"{len(rejects)} of {total} images unreadable ({100 * len(rejects) / total:.2g} %)"
+    counted = f"{len(rejects)} of {total} images unreadable ({percent(len(rejects) / total)})"
     enough = next((s for s in SHARES if s >= len(rejects) / total), None)
     way = "replace them" if enough is None else f"replace them or pass --skip-bad {100 * enough:.0f}%"
     limit = f", more than the {100 * skip_bad:.3g} % that may be skipped" if skip_bad else ""

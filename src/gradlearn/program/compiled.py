@@ -35,7 +35,7 @@ from gradlearn.program.loops import Call, Item, Loop, Product, Store, add, live
 from gradlearn.program.pen import Pen
 from gradlearn.program.recording import Place, Recording
 from gradlearn.program.unfit import Unfit
-from gradlearn.step import factor, factors, limit, set_rates
+from gradlearn.step import factor, factors, limit, rate_of, set_rates
 from gradlearn.symbols import Batch, Estimate, Now, Step
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ class Program:
             arrived, go_on = [b.flat.clone() for b in d.theta.blocks], self._kept(d)
             put_back()
             before = [b.flat.clone() for b in d.theta.blocks]
-            set_rates(d.update, factor(d.rate, now, d.controls))
+            set_rates(d.update, factor(d.rate, now, d.controls), now.t)
             update_of(d).bare_step()
             for block, place, start in zip(d.theta.blocks, arrived, before, strict=True):
                 if not _near(place - start, block.flat - start, 1e-3, 1e-6 * torch.linalg.vector_norm(start).item()):
@@ -398,11 +398,11 @@ class Program:
         self._moved_on(d, shares, done)
         blocked = done < count
         n, examples = self.size, len(d.data)
-        base = d.update.param_groups[0]["initial_lr"]
+        group = d.update.param_groups[0]
         out = self._out[: applied + blocked].tolist()
         seconds = (time.perf_counter() - begin) / len(out)
         steps = [
-            Step(now.t, loss, norm, base * by, n, (now.seen + n) / examples, True, seconds)
+            Step(now.t, loss, norm, rate_of(group, by, now.t), n, (now.seen + n) / examples, True, seconds)
             for now, (loss, norm), by in zip(times, out, shares, strict=False)
         ]
         last, numbers = index[(len(out) - 1) * n : len(out) * n], getattr(d.data, "numbers", None)
@@ -421,12 +421,13 @@ class Program:
             table[:, 1] = [d.average.weight(k + 1) for k in range(len(shares))]
         for given in self._each:
             group, first, give = given.group(), given.so_far() + 1, given.give
-            base = group["initial_lr"]
-            table[:, given.first : given.first + given.many] = [give(group, first + k, base * by) for k, by in enumerate(shares)]
+            rows = [give(group, first + k, rate_of(group, by, d.t + k)) for k, by in enumerate(shares)]
+            table[:, given.first : given.first + given.many] = rows
         return table
 
     def _moved_on(self, d: Descent, shares: list[float], done: int) -> None:
-        set_rates(d.update, shares[min(done, len(shares) - 1)])
+        last = min(done, len(shares) - 1)
+        set_rates(d.update, shares[last], d.t + last)
         for after in self._after:
             after(done)
         if isinstance(d.average, Ema):

@@ -45,6 +45,14 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], card: dict[str, Any
     raise ResourceTrouble(disk.refusal(folder, failed, "model")) from failed
 
 
+def write_beside(folder: Path, name: str, data: bytes) -> None:
+    """A file more in FOLDER/model, which a new model takes away. Raises ResourceTrouble."""
+    try:
+        disk.replace(folder / "model" / name, data)
+    except OSError as error:
+        raise ResourceTrouble(disk.refusal(folder, error, name)) from error
+
+
 def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights and the card of a run's model, as they were handed to `write_model`. Raises CheckpointTrouble."""
     final = folder / "model"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradlearn.errors import printable
-from gradlearn.report import confusion, story, words
+from gradlearn.report import confusion, mistakes, reliability, story, words
 from gradlearn.report import facts as measured
 from gradlearn.report.facts import Facts
 from gradlearn.report.folder import Run
@@ -46,6 +46,9 @@ def answers(run: Run) -> list[tuple[str, str]]:
         ("Was there trouble?", story.trouble(run.findings, run.actions) if facts.steps else ""),
         ("How good is it?", good(facts, run.settings, counts)),
         ("How sure is that?", sure(facts, run.settings)),
+        ("Which pictures does it get wrong?", wrong(run, counts)),
+        ("How sure may one be of its probabilities?", reliability.told(run)),
+        ("Is anything wrong with the data?", faults(run)),
         ("What next?", following(run, facts, counts)),
     ]
     return [(question, answer) for question, answer in pairs if answer]
@@ -169,6 +172,78 @@ def sure(facts: Facts, settings: Mapping[str, Any]) -> str:
         which = f" (seed {printable(seed, 24)})" if seed is not None else ""
         parts.append(f"This is one run with one seed{which}: another would score somewhat differently, by how much is not known.")
     return " ".join(parts)
+
+
+def wrong(run: Run, counts: confusion.Tally | None) -> str:
+    """How many pictures, the worst of them by name, and the one between two classes."""
+    if counts is None or not counts.total or not counts.split:
+        return ""
+    n, part = counts.total - counts.right, confusion.PARTS[counts.split]
+    parts = [f"{words.count(n)} of the {words.plural(counts.total, part + ' picture')}." if n else f"None of the {part} pictures."]
+    named = [_mistaken(row) for row in run.mistakes[:3] if row.get("source")]
+    if named:
+        parts.append(f"{'The worst' if n > 1 else 'It is'}: {'; '.join(named)}.")
+    first = next(iter(run.unsure), {})
+    if first.get("source"):
+        pair = [f"“{_named(first, k)}”{mistakes.share(first.get(p))}" for k, p in (("guess", "p"), ("second", "second p"))]
+        parts.append(f"It is least sure of `{printable(first['source'], 60)}`: {' or '.join(pair)}.")
+    return " ".join(parts)
+
+
+def _named(row: Mapping[str, Any], key: str) -> str:
+    return printable(row.get(key, "?"), 40)
+
+
+def _mistaken(row: Mapping[str, Any]) -> str:
+    guess = f"“{_named(row, 'guess')}”{mistakes.share(row.get('p'))}"
+    return f"`{printable(row['source'], 60)}`, a “{_named(row, 'truth')}” taken for {guess}"
+
+
+def faults(run: Run) -> str:
+    """What the check of the data and the labels found that bears on the score."""
+    rows = [row for row in run.lint or () if row.get("name") in HARM]
+    parts = [words.sentence(printable(row.get("what", ""), 200)) for row in rows]
+    copies = [
+        row for row in rows if row.get("name") in ("leak", "near") and row.get("part") == "test" and row.get("other") == "train"
+    ]
+    known, n = sum(int(words.finite(row.get("count")) or 0) for row in copies), _asked(run, "test")
+    if known and n:
+        share = words.percent(min(known / n, 1.0))
+        parts.append(f"What is in train as well is no test: on up to {share} of the test pictures the score is too kind.")
+    doubts = doubted(run) if any(_found(run).values()) else ""
+    return " ".join([*parts, *([doubts] if doubts else [])])
+
+
+HARM = ("leak", "near", "labels", "near labels")
+
+
+def _asked(run: Run, part: str) -> int:
+    table = run.suspects.get("asked")
+    return int(words.finite(table.get(part)) or 0) if isinstance(table, Mapping) else 0
+
+
+def _found(run: Run) -> dict[str, int]:
+    table = run.suspects.get("found")
+    return {part: int(words.finite(table.get(part)) or 0) for part in confusion.PARTS} if isinstance(table, Mapping) else {}
+
+
+def doubted(run: Run) -> str:
+    """In how many pictures of each part the model contradicts the label with confidence, and what that is worth."""
+    found = _found(run)
+    asked = {part: n for part in confusion.PARTS if (n := _asked(run, part))}
+    if not found or not asked:
+        return ""
+    if not any(found.values()):
+        return f"The model contradicts no label with confidence, of {words.count(sum(asked.values()))} pictures asked."
+    names = confusion.PARTS | {"train": "training"}
+    counted = [f"{words.count(found[part])} of {words.plural(n, names[part] + ' picture')}" for part, n in asked.items()]
+    text = f"The model contradicts the label with confidence (confident learning) in {words.listing(counted)}: "
+    text += "either the label is wrong, or the model is."
+    if "train" in asked:
+        whole = int(words.finite(run.suspects.get("train")) or 0)
+        few = f", and only {words.count(asked['train'])} of {words.count(whole)} were asked" if whole > asked["train"] else ""
+        text += f" Wrong labels of training pictures may have been learned by heart{few}, so those are only some of them."
+    return text
 
 
 def following(run: Run, facts: Facts, counts: confusion.Tally | None) -> str:

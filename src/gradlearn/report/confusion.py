@@ -1,30 +1,35 @@
 """Which classes are taken for which: the confusion matrix as a heat map, recall and precision, the worst pairs.
 
 Rows are the truth, columns the guess. recall = right / all that are of the class; precision = right / all that were
-guessed to be of it. Past `MOST` classes a matrix is no longer legible, and only the most confused pairs are shown.
+guessed to be of it; F1 = 2 right / (both together). Balanced accuracy is the mean recall, macro F1 the mean F1: each class counts
+the same, however rare. Past `MOST` classes a matrix is no longer legible, and only the most confused pairs are shown.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from gradlearn.errors import printable
 from gradlearn.report import words
 
 MOST = 30  # classes a matrix may have on the page
+PARTS = {"train": "train", "valid": "validation", "test": "test"}
 PAIRS = 20  # confused pairs worth showing
-ROWS = 60  # rows of the table by class
+ROWS = 60  # rows of the table by class that are shown at once
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tally:
     """A checked square matrix of counts, k classes."""
 
     classes: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...]  # (k, k), rows = truth
+    known: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # examples of each class in other parts: train, valid
+    split: str = ""  # which part was scored; empty: not on record
 
     @property
     def total(self) -> int:
@@ -36,25 +41,40 @@ class Tally:
         """Examples on the diagonal."""
         return sum(row[i] for i, row in enumerate(self.matrix))
 
-    @property
+    @cached_property
     def support(self) -> list[int]:
         """Examples of each class."""
         return [sum(row) for row in self.matrix]
 
-    @property
+    @cached_property
     def guessed(self) -> list[int]:
         """How often each class was guessed."""
         return [sum(column) for column in zip(*self.matrix, strict=True)]
 
     def recall(self, i: int) -> float | None:
         """Share of class i that was recognised; None if there was no example of it."""
-        n = sum(self.matrix[i])
+        n = self.support[i]
         return self.matrix[i][i] / n if n else None
 
     def precision(self, i: int) -> float | None:
         """Share of the guesses of class i that were right; None if it was never guessed."""
-        n = sum(row[i] for row in self.matrix)
+        n = self.guessed[i]
         return self.matrix[i][i] / n if n else None
+
+    def f1(self, i: int) -> float | None:
+        """Harmonic mean of recall and precision of class i; None if there was neither example nor guess of it."""
+        n = self.support[i] + self.guessed[i]
+        return 2 * self.matrix[i][i] / n if n else None
+
+    @property
+    def balanced(self) -> float | None:
+        """Mean recall of the classes that have examples."""
+        return _mean([self.recall(i) for i in range(len(self.classes))])
+
+    @property
+    def macro(self) -> float | None:
+        """Mean F1 of the classes that have examples or guesses."""
+        return _mean([self.f1(i) for i in range(len(self.classes))])
 
     def pairs(self) -> list[tuple[int, str, str]]:
         """(count, truth, guess) of every mistake, most frequent first."""
@@ -62,6 +82,11 @@ class Tally:
             (n, self.classes[i], self.classes[j]) for i, row in enumerate(self.matrix) for j, n in enumerate(row) if n and i != j
         ]
         return sorted(cells, key=lambda cell: -cell[0])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    found = [v for v in values if v is not None]
+    return sum(found) / len(found) if found else None
 
 
 def tally(value: Mapping[str, Any]) -> Tally | None:
@@ -77,7 +102,22 @@ def tally(value: Mapping[str, Any]) -> Tally | None:
         if any(n is None or n < 0 for n in numbers):
             return None
         rows.append(tuple(int(n) for n in numbers if n is not None))
-    return Tally(tuple(printable(c, 120) for c in classes), tuple(rows))
+    split = value.get("split")
+    return Tally(
+        tuple(printable(c, 120) for c in classes), tuple(rows), _known(value, len(classes)), split if split in PARTS else ""
+    )
+
+
+def _known(value: Mapping[str, Any], k: int) -> dict[str, tuple[int, ...]]:
+    """The counts of confusion.json: examples of each of k classes in other parts."""
+    table, found = value.get("counts"), {}
+    for part in ("train", "valid"):
+        row = table.get(part) if isinstance(table, Mapping) else None
+        numbers = [words.finite(n) for n in row] if isinstance(row, list) else []
+        given = [int(n) for n in numbers if n is not None and n >= 0]
+        if len(given) == len(numbers) == k:
+            found[part] = tuple(given)
+    return found
 
 
 def draw(counts: Tally) -> str:
@@ -148,23 +188,39 @@ def confused(counts: Tally) -> str:
 
 
 def by_class(counts: Tally) -> str:
-    """Recall and precision of each class, worst recall first."""
+    """Recall, precision and F1 of each class, worst recall first; of very many classes the worst, and all of them folded."""
     order = sorted(range(len(counts.classes)), key=lambda i: (counts.recall(i) is None, counts.recall(i) or 0.0))
-    rows = []
-    for i in order[:ROWS]:
-        recall, taken = counts.recall(i), _most_taken_for(counts, i)
-        rows.append(
-            f'<tr><td class="name">{html.escape(counts.classes[i])}</td>'
-            f'<td class="n">{words.count(counts.support[i])}</td>'
-            f'<td class="n">{words.percent(recall)}{_meter(recall)}</td>'
-            f'<td class="n">{words.percent(counts.precision(i))}</td><td class="far">{taken}</td></tr>'
-        )
     rest = len(order) - ROWS
-    note = f'<p class="small">The other {rest} classes have a higher recall.</p>' if rest > 0 else ""
-    return (
-        '<div class="scroll"><table><tr><th>Class</th><th class="n">Examples</th><th class="n">Recall</th>'
-        f'<th class="n">Precision</th><th class="far">Most often taken for</th></tr>{"".join(rows)}</table></div>{note}'
-    )
+    note = ""
+    if rest > 0:
+        note = f'<p class="small">The other {rest} classes have a higher recall, or no example.</p>'
+        note += f"<details><summary>All {words.count(len(order))} classes</summary>{_table(counts, range(len(order)))}</details>"
+    return _macro(counts) + _table(counts, order[:ROWS]) + note
+
+
+def _macro(counts: Tally) -> str:
+    if counts.balanced is None or len(counts.classes) < 3:
+        return ""
+    numbers = f"{words.percent(counts.balanced)}, macro F1 {words.percent(counts.macro)}"
+    return f'<p class="small after">With each class counted the same, however rare: balanced accuracy {numbers}.</p>'
+
+
+def _table(counts: Tally, order: Sequence[int]) -> str:
+    parts = [part for part in ("train", "valid") if part in counts.known and part != counts.split]
+    scored = PARTS.get(counts.split, "scored")
+    head = ["Class", *(words.title(PARTS[part]) for part in parts), words.title(scored) if parts else "Examples", "Recall"]
+    head += ["Precision", "F1", "Most often taken for"]
+    css = ["name", *["n"] * (len(head) - 2), "far"]
+    top = "".join(f'<th class="{"" if c == "name" else c}">{h}</th>' for h, c in zip(head, css, strict=True))
+    rows = []
+    for i in order:
+        recall = counts.recall(i)
+        cells = [html.escape(counts.classes[i]), *(words.count(counts.known[part][i]) for part in parts)]
+        cells += [words.count(counts.support[i]), f"{words.percent(recall)}{_meter(recall)}", words.percent(counts.precision(i))]
+        cells += [words.percent(counts.f1(i)), _most_taken_for(counts, i)]
+        rows.append("<tr>" + "".join(f'<td class="{c}">{cell}</td>' for cell, c in zip(cells, css, strict=True)) + "</tr>")
+    table = f'<table class="sort"><thead><tr>{top}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
 def _most_taken_for(counts: Tally, i: int) -> str:

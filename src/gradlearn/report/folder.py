@@ -41,6 +41,11 @@ class Run:
     lint: list[dict[str, Any]] | None  # None: no check of the data is on record; []: it found nothing
     checkpoints: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what could not be read
+    unsure: list[dict[str, Any]] = field(default_factory=list)  # pictures of which the model is least sure
+    calibration: dict[str, Any] = field(default_factory=dict)  # by split: how sure it is, how often right
+    suspects: dict[str, Any] = field(default_factory=dict)  # labels in doubt
+    looks: list[dict[str, Any]] = field(default_factory=list)  # pictures with the pixels that an answer rests on
+    filters: dict[str, Any] = field(default_factory=dict)  # of the first layer
 
     @property
     def stop(self) -> dict[str, Any] | None:
@@ -66,7 +71,8 @@ def read(folder: Path) -> Run:
     summary = _json(folder / "summary.json", dict, notes)
     if summary is None:
         notes.append("There is no summary of the run, as when it was killed or is still going. What follows is what its logs hold.")
-    lint = _json(folder / "pictures" / "lint.json", list, notes)
+    seen = folder / "pictures"
+    lint = _json(seen / "lint.json", list, notes)
     return Run(
         folder=folder,
         settings=settings,
@@ -75,11 +81,16 @@ def read(folder: Path) -> Run:
         findings=events(_rows(folder / "findings.jsonl", notes)),
         actions=events(_rows(folder / "actions.jsonl", notes)),
         summary=summary or {},
-        confusion=_json(folder / "pictures" / "confusion.json", dict, notes) or {},
-        mistakes=_dicts(_json(folder / "pictures" / "mistakes.json", list, notes)),
+        confusion=_json(seen / "confusion.json", dict, notes) or {},
+        mistakes=_dicts(_json(seen / "mistakes.json", list, notes)),
         lint=None if lint is None else _dicts(lint),
         checkpoints=_checkpoints(folder / "checkpoints"),
         notes=notes,
+        unsure=_dicts(_json(seen / "unsure.json", list, notes)),
+        calibration=_json(seen / "calibration.json", dict, notes) or {},
+        suspects=_json(seen / "suspects.json", dict, notes) or {},
+        looks=_dicts(_json(seen / "looks.json", list, notes)),
+        filters=_json(seen / "filters.json", dict, notes) or {},
     )
 
 

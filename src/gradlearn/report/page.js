@@ -1,4 +1,5 @@
-// One cursor over all charts: the nearest point of every curve, its value in the legend. Text only by textContent.
+// One cursor over all charts: the nearest point of every curve, its value in the legend; tables sorted by a column. Text only by
+// textContent.
 "use strict";
 const SVG = "http://www.w3.org/2000/svg";
 const charts = [...document.querySelectorAll("figure.chart")].flatMap((figure) => {
@@ -80,5 +81,28 @@ for (const c of charts) {
     const stride = Math.max((high - low) / 100, 1);
     held = Math.min(Math.max((held ?? high) + way * stride, low), high);
     point(held);
+  });
+}
+
+const worth = (cell) => {
+  const number = parseFloat(cell.textContent.replace(/,/g, ""));
+  return cell.classList.contains("n") ? (Number.isNaN(number) ? -Infinity : number) : cell.textContent.toLowerCase();
+};
+for (const table of document.querySelectorAll("table.sort")) {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  heads.forEach((head, i) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down > 0 ? "ascending" : "descending");
+      const rows = [...body.rows].map((row) => [worth(row.cells[i]), row]);
+      const collate = (a, b) => (typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true }));
+      rows.sort((a, b) => down * collate(a[0], b[0]));
+      body.append(...rows.map((pair) => pair[1]));
+    });
   });
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gradlearn.errors import ResourceTrouble
 from gradlearn.record import disk
-from gradlearn.report import account, confusion, curves, mistakes, story, tables, words
+from gradlearn.report import account, confusion, curves, mistakes, reliability, sight, story, tables, words
 from gradlearn.report import facts as measured
 from gradlearn.report.curves import Event
 from gradlearn.report.facts import Facts
@@ -46,6 +46,8 @@ def render(folder: Path) -> str:
             _account(run),
             _curves(run, facts, events),
             _mistakes(run, facts),
+            _trust(run),
+            _sight(run),
             _data(run),
             _section("Settings", tables.settings(run), "Every setting of the run, who chose it, and why."),
             _section("Machine", tables.machine(run)),
@@ -183,7 +185,7 @@ def _mistakes(run: Run, facts: Facts) -> str:
     counts = confusion.tally(run.confusion)
     parts = []
     if counts is not None:
-        split = next((s for s in ("test", "valid") if facts.counts.get(s) == counts.total), None)
+        split = counts.split or next((s for s in ("test", "valid") if facts.counts.get(s) == counts.total), None)
         where = {"test": "of the test data", "valid": "of the validation data"}.get(split or "", "of the data scored")
         lede = f"{words.count(counts.total)} examples {where}, {words.count(counts.total - counts.right)} of them wrong."
         if len(counts.classes) <= confusion.MOST:
@@ -192,10 +194,49 @@ def _mistakes(run: Run, facts: Facts) -> str:
     if run.mistakes:
         lede = "The most confident wrong answers, with the probability that the model gave them."
         parts.append(_section("The worst mistakes", mistakes.gallery(run.folder / "pictures", run.mistakes), lede))
+    if run.unsure:
+        lede = "Right or wrong: the answers to which another class came closest."
+        pictures = mistakes.gallery(run.folder / "pictures", run.unsure, mistakes.doubt, "picture")
+        parts.append(_section("Where it hesitates", pictures, lede))
     if not parts:
         parts.append(_section("Mistakes", '<p class="none">No confusion matrix and no pictures of mistakes are on record.</p>'))
     return "".join(parts)
 
 
+def _trust(run: Run) -> str:
+    content = reliability.draw(run)
+    if not content:
+        return ""
+    lede = "On the dashed line, of all answers that were 80% sure 80% are right. Whiskers: 95% intervals; below, how many answers."
+    return _section(
+        "How sure may one be of its probabilities?", content + f'<p class="after">{_marked(reliability.told(run))}</p>', lede
+    )
+
+
+def _sight(run: Run) -> str:
+    parts = []
+    if pictures := sight.looks(run):
+        lede = (
+            "Beside each picture the pixels on which the answer rests: where a small change would change its probability most "
+            "(SmoothGrad). It says what this model uses, not why."
+        )
+        parts.append(_section("What it looks at", pictures, lede))
+    if pictures := sight.filters(run):
+        parts.append(_section("What the first filters look for", pictures, sight.told(run)))
+    return "".join(parts)
+
+
 def _data(run: Run) -> str:
-    return _section("Data", tables.data(run) + '<h3 class="gap">Check of the data</h3>' + tables.lint(run.lint))
+    folder = run.folder / "pictures"
+    parts = [
+        tables.data(run),
+        '<h3 class="gap">Check of the data</h3>',
+        tables.lint(run.lint),
+        mistakes.linted(folder, run.lint or []),
+    ]
+    rows = run.suspects.get("rows")
+    if said := account.doubted(run):
+        parts.append(f'<h3 class="gap">Labels in doubt</h3><p class="lede after">{_marked(said)}</p>')
+        shown = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        parts.append(mistakes.gallery(folder, shown, mistakes.suspect, "picture") if shown else "")
+    return _section("Data", "".join(parts))

@@ -104,6 +104,7 @@ def lint(rows: Sequence[Mapping[str, Any]] | None) -> str:
         given = row.get("examples")
         examples = given if isinstance(given, list) else []
         names = ", ".join(f"<code>{words.safe(e, 80)}</code>" for e in examples[:5]) + ("…" if len(examples) > 5 else "")
+        names = "shown below" if row.get("shown") else names
         n = words.finite(row.get("count"))
         pill = f'<span class="pill {level}">{level}</span>'
         cells.append((pill, words.safe(row.get("what", ""), 300), "" if n is None else words.count(n), names))

@@ -15,7 +15,7 @@ MISSING = "–"
 LARGEST = 1e150  # larger values are drawn and told as this one, so that squares and sums of them are numbers
 # scores that are shares of 1 and read best as per cent
 SHARES = frozenset(
-    {"accuracy", "error", "top5", "top-5", "balanced_accuracy", "f1", "precision", "recall", "iou", "dice", "ap", "map"}
+    {"accuracy", "error", "top5", "top-5", "balanced_accuracy", "f1", "macro_f1", "precision", "recall", "iou", "dice", "ap", "map"}
     | {"auc", "exact_match", "agreement"}
 )
 ACRONYMS = frozenset({"mse", "mae", "rmse", "auc", "map", "ap", "iou", "r2", "bleu"})

@@ -3,7 +3,7 @@
     losses = cross_entropy(model(pixels), label),   score = share of pictures whose largest output is their class
 
 Folders of pictures, IDX and Parquet files, or scikit-learn's digits; small convolutional networks trained from scratch. Pictures
-stay bytes until the model's first layer; a batch is one gather, shifts and mirror images included. For pictures of more than
+stay bytes until the model's first layer, through every augmentation (`data/augment.py`). For pictures of more than
 about 64 pixels a side, and for fewer than a few hundred of them, a pretrained network is the better start.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,56 +20,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradlearn.data.apart import in_memory
-from gradlearn.data.augment import shift_mirror
+from gradlearn.classified import Answers, interface, log_probabilities
+from gradlearn.data.augment import Augment, augment_of
+from gradlearn.data.drawn import PictureData, calibrate
 from gradlearn.data.mirror import mirror_ratio, shrunk
+from gradlearn.data.progressive import LEAST, small
 from gradlearn.data.stored import take
-from gradlearn.data.warp import warp
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
-from gradlearn.plan import Plan, batch_size, is_number, usual_epochs
+from gradlearn.insight.by_class import by_class, uneven
+from gradlearn.plan import Plan, batch_size, usual_epochs
+from gradlearn.precision import precision
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
 if TYPE_CHECKING:
     from gradlearn.data.images import Pictures
+    from gradlearn.loop import Descent
+    from gradlearn.record.record import Record
+    from gradlearn.start import Start
 
-__all__ = ["Images"]
+__all__ = ["Images", "Answers", "interface"]
 
 PART = 1 << 18  # bytes of pictures scored at once, at most a batch (of tiny ones 500): no tensor is larger than in a training step
-MODELS = ("convnet",)
+MODELS = ("resnet", "convnet")
+FOUND = {"digits": "scikit-learn's digits", "folder": "an image folder", "idx": "an IDX folder", "parquet": "image Parquet"}
+SMALL = 16  # pixels a side below which there is little to whiten or to go deep on
+LARGE = 96  # pixels a side from which pictures are cropped at random and not shifted
 FEW, STEPS = 500, 400  # fewer training pictures are warped, and seen in so many steps at least, whatever the passes
 WIDTHS = (16, 24, 32, 48, 64, 96)
-
-
-class PictureData:
-    """Some of the pictures as `Data`; training draws shift, mirror and warp them, draw -1 leaves them as they are."""
-
-    def __init__(self, pictures: Pictures, rows: np.ndarray, shift: int = 0, mirror: bool = False, warp: float = 0.0) -> None:
-        self.pictures, self.rows = pictures, torch.from_numpy(np.ascontiguousarray(rows))
-        self.labels = torch.from_numpy(np.ascontiguousarray(pictures.labels))
-        self.pixels, self.at = in_memory(pictures.pixels, rows)
-        self.shift, self.mirror, self.warp, self.strength = shift, mirror, warp, 1.0
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __call__(self, index: Tensor, draw: int) -> Batch:
-        """Pictures (n, c, h, w) uint8, channels last in memory, and labels (n,) int64."""
-        rows = self.rows.index_select(0, index).long()
-        if self.pixels is not None:
-            pixels = self.pixels.index_select(0, rows if self.at is None else self.at.index_select(0, index))
-        else:
-            pixels = torch.from_numpy(self.pictures.pixels.take(rows.numpy()))
-        if draw >= 0 and (self.shift or self.mirror):
-            shift = min(round(self.shift * self.strength), min(pixels.shape[1:3]) // 2)
-            pixels = shift_mirror(pixels, draw, shift, self.mirror)
-        if draw >= 0 and self.warp:
-            pixels = warp(pixels, draw, self.warp * self.strength)
-        return Batch(pixels.permute(0, 3, 1, 2), self.labels.index_select(0, rows).long(), rows, draw)
-
-    def about(self, what: str) -> Tensor | None:
-        """Labels: (n,) int64."""
-        return self.labels.index_select(0, self.rows.long()).long() if what == "labels" else None
+PASSES = {"resnet": 6.0, "convnet": 10.0}  # over the pictures, worth more than width up to there
 
 
 class Images:
@@ -83,9 +63,36 @@ class Images:
 
     def __init__(self, pictures: Pictures, plan: Plan) -> None:
         self.pictures, self.plan = pictures, plan
-        self.shape = tuple(int(k) for k in pictures.pixels.shape[1:])
+        self.n, self.notes = len(pictures.split["train"]), pictures.notes
+        self.nbytes, self.fingerprint = pictures.pixels.nbytes, pictures.fingerprint
+        self.shape = pictures.shape
+        self.uneven = uneven(pictures.labels[pictures.split["train"]], len(pictures.classes))
         self.made: Any = None  # the loss, once its options are known
         self.scored: tuple[Data, Tensor, Tensor] | None = None  # the last: data, log-probabilities, labels
+        self.start: Start | None = None  # weights that a new network begins with
+
+    @classmethod
+    def read(cls, path: Path | None, plan: Plan, **reading: Any) -> Images:
+        """Read the pictures and make the task. `reading` goes to `data.images.read`."""
+        from gradlearn.data.images import read
+
+        return cls(read(path, seed=plan.get("seed", 0), **reading), plan)
+
+    def again(self, plan: Plan, rows: Tensor | None = None) -> Images:
+        """The same task under another plan, of the training pictures only these rows."""
+        pictures = self.pictures
+        if rows is not None:
+            pictures = replace(pictures, split=pictures.split | {"train": pictures.split["train"][rows.numpy()]})
+        other = Images(pictures, plan)
+        other.start = self.start
+        return other
+
+    def found(self) -> str:
+        """What was found where the data were to be, in a line."""
+        (h, w, c), split = self.shape, self.pictures.split
+        counts = ", ".join(f"{len(rows):,} {part}" if len(rows) else f"none for {part}" for part, rows in split.items())
+        colour = "grey" if c == 1 else "colour"
+        return f"{FOUND[self.pictures.kind]}: {len(self.pictures.classes)} classes, pictures of {h} x {w} {colour}; {counts}"
 
     @property
     def few(self) -> bool:
@@ -94,53 +101,89 @@ class Images:
 
     def choose(self) -> None:
         """Model, loss and update: what does not depend on the length of the run."""
-        plan, n = self.plan, len(self.pictures.split["train"])
-        plan.choose("model", "convnet", "pictures: a convolutional network")
+        plan, n = self.plan, self.n
+        given = next((name for name in MODELS if plan.options(name)), None)
+        usual = "resnet" if min(self.shape[:2]) >= SMALL else "convnet"
+        side = "at least" if usual == "resnet" else "less than"
+        plan.choose("model", given or usual, "its options were given" if given else f"pictures of {side} {SMALL} pixels a side")
         if plan["model"] not in MODELS:
             raise InputTrouble(f"--model {plan['model']}: no network for pictures{nearest(plan['model'], MODELS)}")
+        large = plan["model"] == "resnet" and min(self.shape[:2]) >= LEAST
+        plan.choose(
+            "progressive", large, "three quarters of the side in the first part of the run" if large else "too small for it"
+        )
+        if plan["model"] == "resnet":
+            plan.choose("resnet.precision", *precision(plan["device"]), "measured")
         plan.choose("batch", 64 if n < 5000 else 128, f"{n} training pictures; larger batches are no faster on a processor")
         plan.choose("cross_entropy.label_smoothing", 0.1, "keeps the outputs from growing without bound")
-        plan.choose("update", "adamw", "robust on every kind of model; each coordinate has a rate of its own")
+        plan.choose("update", "split", "Muon for convolutions: all directions move, not the steepest alone; AdamW for the rest")
         plan.choose("best.times", 1e3, "labels are smoothed: a higher loss of the true ones alone is no worse model")
-        if plan["update"] in ("adamw", "nadam"):
-            plan.choose(f"{plan['update']}.betas", [0.9, 0.98], "a memory of 50 steps for the squares: runs are short")
-            plan.choose(f"{plan['update']}.weight_decay", 0.05, "augmentation and smoothing hold most of it")
+        if plan["update"] in ("adamw", "nadam", "split"):
+            name = "adamw" if plan["update"] == "split" else plan["update"]
+            plan.choose(f"{name}.betas", [0.9, 0.98], "a memory of 50 steps for the squares: runs are short")
+            if plan["update"] != "split":
+                plan.choose(f"{name}.weight_decay", 0.05, "augmentation and smoothing hold most of it")
         plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
         if "warmup" in plan["rate"]:
             plan.choose("warmup.share", 0.1, "the scale of the gradients is unknown at first")
 
+    @property
+    def usual(self) -> Mapping[str, Any]:
+        """The model and the width that its pace is measured at."""
+        return {"model": self.plan["model"], f"{self.plan['model']}.width": 32}
+
+    @property
+    def targets(self) -> float:
+        """Pictures to a parameter of the model."""
+        with torch.device("meta"):
+            model = self._network()
+        return self.n / sum(p.numel() for p in model.parameters())
+
     def choose_size(self) -> None:
         """Width of the network where the time is open."""
-        if self.plan["model"] == "convnet":
-            self.plan.choose("convnet.width", 32, "the usual one")
+        self.plan.choose(f"{self.plan['model']}.width", 32, "the usual one")
 
     def choose_size_in(self, seconds: float, pace: float) -> None:
-        """Width of the network for so many seconds, where a picture takes `pace` seconds of training at width 32.
+        """Network and width for so many seconds, where a picture takes `pace` seconds of training at the usual ones.
 
-        The largest width that sees every picture ten times: more passes are worth more than more width up to there.
+        The largest width that sees every picture a few times: more passes are worth more than more width up to there.
         """
-        n = len(self.pictures.split["train"])
-        if self.plan["model"] != "convnet" or "convnet.width" in self.plan:
-            return
-        usual = self._network(32).multiplications
-        widths = [w for w in WIDTHS if w <= (32 if n < 5000 else 64 if n < 20000 else WIDTHS[-1])]
-        epochs = {w: seconds / (pace * n * self._network(w).multiplications / usual) for w in widths}
-        least = 16 if self.shape[2] == 1 else 32
-        width = max([w for w in widths if epochs[w] >= 10.0], default=least)
-        why = f"the largest that sees each of {n} pictures 10 times; about {epochs[width]:.1f} times at this width"
-        self.plan.choose("convnet.width", width, why, "measured")
+        plan, name = self.plan, self.plan["model"]
+        if f"{name}.width" in plan:
+            return None
+        passes = {w: seconds * self._cost(name, 32) / (pace * self.n * self._cost(name, w)) for w in WIDTHS}
+        if name == "resnet" and passes[WIDTHS[0]] < 2.0 and plan.choices["model"].by != "user":
+            least = f"{seconds:.0f} s are {passes[WIDTHS[0]]:.1f} passes of the smallest resnet"
+            plan.replace("model", "convnet", least, "measured")
+            plan.choices.pop("resnet.precision", None)
+            pace *= self._cost("convnet", 32) / self._cost("resnet", 32)
+            return self.choose_size_in(seconds, pace)
+        most = 32 if self.n < 5000 else 64 if self.n < 20000 else WIDTHS[-1]
+        least = 32 if name == "convnet" and self.shape[2] == 3 else WIDTHS[0]
+        width = max((w for w in WIDTHS if w <= most and passes[w] >= PASSES[name]), default=least)
+        why = (
+            f"the largest that sees each of {self.n} pictures {PASSES[name]:g} times; about {passes[width]:.1f} times at this width"
+        )
+        plan.choose(f"{name}.width", width, why, "measured")
+        return None
+
+    def _cost(self, name: str, width: int) -> float:
+        with torch.device("meta"):
+            return find("models", name)(self.shape, len(self.pictures.classes), width).multiplications
 
     def choose_augmentation(self, epochs: float) -> None:
-        """Shifts and mirror images for a run of so many epochs."""
+        """How training pictures are changed in a run of so many epochs."""
         plan, side = self.plan, min(self.shape[:2])
         why = "few pictures: each is turned, bent and lit anew in every step" if self.few else "moves and mirror images are enough"
-        if not (is_number(plan.choose("warp", 1.0 if self.few else 0.0, why)) and plan["warp"] >= 0):
-            raise InputTrouble(f"--warp {plan['warp']}: must be a finite number of at least 0")
-        shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 and not plan["warp"] else 0
-        if not 0 <= plan.get("shift", 0) < side:
-            raise InputTrouble(f"--shift {plan['shift']}: must be from 0 to {side - 1}, less than the side of a picture")
-        none = "a warp moves pictures too" if plan["warp"] else "too few epochs to need new pictures"
-        plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else none)
+        plan.choose("warp", 1.0 if self.few else 0.0, why)
+        self.augment()  # refuses what is out of range before anything is measured
+        if side >= LARGE and epochs >= 2 and not plan["warp"]:
+            plan.choose("crop", 0.65 if epochs >= 10 else 0.35, f"pictures of {side} pixels and more are cropped at random")
+            plan.choose("colour", 0.2 if self.shape[2] == 3 else 0.0, "the light differs between photographs")
+        shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 else 0
+        if plan.get("crop") or plan["warp"]:
+            plan.choose("shift", 0, "a warp moves pictures too" if plan["warp"] else "crops are moved already")
+        plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
         if "mirror" not in plan:
             plan.choose("mirror", *self._mirror(epochs), "measured")
         plan.choose("mirror_score", plan["mirror"], "a picture and its mirror image are scored together where both are trained on")
@@ -160,13 +203,14 @@ class Images:
             return False, f"{told}, but {epochs:.1f} epochs are too few for twice the pictures"
         return True, told
 
-    def _network(self, width: int) -> Any:
-        return find("models", "convnet")(self.shape, len(self.pictures.classes), width)
+    def _network(self) -> Any:
+        name = self.plan["model"]
+        return find("models", name)(self.shape, len(self.pictures.classes), **self.plan.options(name))
 
     def work(self) -> float:
         """Floating-point operations of one training step, about: forward, and twice that backward."""
-        model = find("models", self.plan["model"])(self.shape, len(self.pictures.classes), **self.plan.options(self.plan["model"]))
-        return 6.0 * getattr(model, "multiplications", 0) * batch_size(self.plan, len(self.pictures.split["train"]))
+        with torch.device("meta"):
+            return 6.0 * self._network().multiplications * batch_size(self.plan, self.n)
 
     def lint(self) -> list[dict[str, Any]]:
         """What is to be said about the data: rows of level, what, count, examples."""
@@ -183,21 +227,22 @@ class Images:
 
     def model(self, seed: int) -> nn.Module:
         """A new network; its input scale is measured on training pictures."""
-        name = self.plan["model"]
-        model = find("models", name)(self.shape, len(self.pictures.classes), **self.plan.options(name))
+        model = self._network()
         calibrate(model, self.data("train"))
         return model.to(memory_format=torch.channels_last)
 
     def data(self, split: str) -> PictureData:
         """Pictures of one split; only those of training are augmented."""
-        rows, get = self.pictures.split[split], self.plan.get
-        if split != "train":
-            return PictureData(self.pictures, rows)
-        return PictureData(self.pictures, rows, get("shift", 0), bool(get("mirror", False)), float(get("warp", 0.0)))
+        return PictureData(self.pictures, self.pictures.split[split], self.augment() if split == "train" else None)
 
     def held(self, split: str) -> PictureData | None:
         """Pictures of valid or test; None where there are none."""
         return self.data(split) if len(self.pictures.split[split]) else None
+
+    def augment(self) -> Augment:
+        """How training pictures are changed, as far as it is chosen. Raises InputTrouble for a dial out of range."""
+        augment = augment_of({name: choice.value for name, choice in self.plan.items()}, self.shape[:2])
+        return replace(augment, size=small(self.shape[:2])) if self.plan.get("progressive") else augment
 
     def collect(self, model: nn.Module, now: Now) -> Data:
         """The same pictures in every round."""
@@ -223,18 +268,24 @@ class Images:
         return self.made
 
     def score(self, model: nn.Module, data: Data) -> Score:
-        """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean."""
+        """Accuracy, and the mean cross-entropy without smoothing, with the standard error of that mean; where classes are uneven
+        also the means over classes.
+        """
         logp, labels = self.outputs(model, data)
         self.scored = (data, logp, labels)
         accuracy = (logp.argmax(1) == labels).double().mean().item()
         losses = F.nll_loss(logp, labels, reduction="none").double()
         error = losses.std(correction=0).item() / max(len(losses), 1) ** 0.5
-        return Score("accuracy", True, accuracy, {"accuracy": accuracy, "loss": losses.mean().item(), "loss_error": error})
+        every = {"accuracy": accuracy, "loss": losses.mean().item(), "loss_error": error}
+        if self.uneven and len(labels):
+            each = by_class(logp.argmax(1), labels, logp.shape[1])
+            every |= {"balanced_accuracy": each.balanced, "macro_f1": each.macro}
+        return Score("accuracy", True, accuracy, every)
 
     def outputs(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         """Log-probabilities (n, classes) and labels (n,) of all of the data; the model is in evaluation mode already."""
         n, size = len(data), max(PART // math.prod(self.shape), 1)
-        size = 500 if size >= 500 else min(size, batch_size(self.plan, len(self.pictures.split["train"])))
+        size = 500 if size >= 500 else min(size, batch_size(self.plan, self.n))
         # made before the first part: what outlives a part would keep the memory of those before it from being used again
         logp, labels = torch.empty(n, len(self.pictures.classes)), torch.empty(n, dtype=torch.int64)
         mirror = bool(self.plan.get("mirror_score", False))
@@ -256,6 +307,18 @@ class Images:
             "shape": list(self.shape),
         } | counts
 
+    def seconds_after(self) -> float:
+        """What looking for copies and labels in doubt takes, about."""
+        from gradlearn.seen import seconds_of_lint
+
+        return seconds_of_lint(self)
+
+    def show(self, descent: Descent, record: Record) -> None:
+        """Write what the report shows of the trained model beside curves."""
+        from gradlearn.seen import write_pictures
+
+        write_pictures(self, descent, record)
+
     def card(self) -> dict[str, Any]:
         """What `predict` and `load` need beside the weights."""
         name = self.plan["model"]
@@ -268,33 +331,8 @@ class Images:
             "mirror_score": bool(self.plan.get("mirror_score", False)),
         }
 
-
-def rebuild(card: Mapping[str, Any]) -> nn.Module:
-    """The empty network that a card describes."""
-    model = find("models", card["model"])(tuple(card["shape"]), len(card["classes"]), **card["options"])
-    return model.to(memory_format=torch.channels_last)
-
-
-def calibrate(model: nn.Module, data: PictureData, most: int = 1 << 22) -> None:
-    """Tell the model the scale of its input, from training pictures evenly spread over the data, `most` bytes of them."""
-    pixels = math.prod(data.pictures.pixels.shape[1:])
-    rows = torch.linspace(0, len(data) - 1, min(len(data), max(most // pixels, 64))).long()
-    from gradlearn.models.convnet import calibrate as set_scale
-
-    set_scale(model, data(rows, -1).x)  # type: ignore[arg-type]
-
-
-def log_probabilities(model: nn.Module, x: Tensor, mirror: bool) -> Tensor:
-    """(n, classes): log of the probabilities, with `mirror` averaged over the picture and its mirror image."""
-    logp = F.log_softmax(model(x), 1)
-    if not mirror:
-        return logp
-    other = F.log_softmax(model(x.flip(3).contiguous(memory_format=torch.channels_last)), 1)
-    return torch.logaddexp(logp, other) - math.log(2.0)
-
-
-def prepare(path: Path | None, plan: Plan, **reading: Any) -> Images:
-    """Read the pictures and make the task. `reading` goes to `data.images.read`."""
-    from gradlearn.data.images import read
-
-    return Images(read(path, seed=plan.get("seed", 0), **reading), plan)
+    @staticmethod
+    def rebuild(card: Mapping[str, Any]) -> nn.Module:
+        """The empty network that a card describes."""
+        model = find("models", card["model"])(tuple(card["shape"]), len(card["classes"]), **card["options"])
+        return model.to(memory_format=torch.channels_last)

@@ -66,6 +66,9 @@ class Precision:
         moved = still = small = nonzero = 0
         for k, block in narrow.items():
             told = block.grad.abs() > (0.0 if torch.finfo(block.flat.dtype).bits < 32 else NOTHING)
+            for m in block.members:
+                if step.t < theta.begins.get(m.name, 0):  # it is not meant to move yet
+                    told[m.start : m.start + m.param.numel()] = False
             if k in self._before:
                 moved += int(told.sum())
                 still += int((told & (block.flat == self._before[k])).sum())

@@ -1,0 +1,238 @@
+"""Detection: what the data hand over, what is chosen for them, and a whole run of the command line on pictures of squares."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gradlearn import cli
+from gradlearn.data.boxes.boxed import Boxed
+from gradlearn.data.canvas import lay
+from gradlearn.detected import Detected
+from gradlearn.loaded import load
+from gradlearn.plan import Plan
+from gradlearn.symbols import Step
+from gradlearn.tasks import detect as module
+from gradlearn.tasks.detect import Detect, size_for
+
+H, W, N = 96, 128, 28
+CLASSES = ("blue", "red")
+FAST = ["--threads", "1", "--detector.width", "8", "--detector.precision", "float32", "--json"]
+
+
+def squares(folder: Path) -> None:
+    """A VOC folder: dark pictures, each with two or three red or blue squares; every seventh picture has none."""
+    rng = np.random.default_rng(0)
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    for i in range(N):
+        pixels, things = rng.integers(0, 50, (H, W, 3), dtype=np.uint8), ""
+        for k in range(int(rng.integers(2, 4)) if i % 7 else 0):
+            x, y, side, label = 4 + 42 * k, int(rng.integers(2, 60)), int(rng.integers(18, 32)), int(rng.integers(2))
+            pixels[y : y + side, x : x + side, 2 - 2 * label] = 230
+            box = f"<xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + side}</xmax><ymax>{y + side}</ymax>"
+            hard = f"<difficult>{int(k == 2)}</difficult>"
+            things += f"<object><name>{CLASSES[label]}</name>{hard}<bndbox>{box}</bndbox></object>\n"
+        Image.fromarray(pixels).save(folder / "JPEGImages" / f"{i:02d}.png")
+        size = f"<size><width>{W}</width><height>{H}</height></size>"
+        (folder / "Annotations" / f"{i:02d}.xml").write_text(f"<annotation>{size}\n{things}</annotation>")
+    for part, rows in (("train", range(16)), ("val", range(16, 22)), ("test", range(22, N))):
+        (folder / "ImageSets" / "Main" / f"{part}.txt").write_text("".join(f"{i:02d}\n" for i in rows))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("squares") / "voc"
+    squares(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def boxed(data: Path) -> Boxed:
+    from gradlearn.data.boxes.read import read
+
+    return read(data)
+
+
+@pytest.fixture
+def task(boxed: Boxed) -> Detect:
+    canvases = lay([boxed.path(i) for i in range(len(boxed))], (H, W))
+    plan = Plan({"batch": 4, "device": "cpu", "detector.width": 8, "detector.precision": "float32", "size": W})
+    made = Detect(boxed, canvases, plan)
+    made.choose()
+    return made
+
+
+def test_pictures_are_handed_over_with_their_boxes_and_hard_ones_are_not_trained_on(task: Detect, boxed: Boxed):
+    batch = task.data("valid")(torch.tensor([3, 0]), -1)
+    assert batch.x.shape == (2, 3, H, W)
+    assert batch.index.tolist() == [boxed.split["valid"][3], boxed.split["valid"][0]]
+    for rows, i in zip(batch.y, batch.index.tolist(), strict=True):
+        boxes, labels, hard = boxed.of(i)
+        assert np.allclose(rows[rows[:, 0] >= 0, 1:], boxes[~hard])
+        assert rows[rows[:, 0] >= 0, 0].tolist() == labels[~hard].tolist()
+    assert boxed.hard.any()
+
+
+def test_training_draws_are_a_function_of_their_key_and_the_last_are_of_whole_pictures(task: Detect):
+    data, index = task.data("train"), torch.arange(6)
+    one, two, other = (data(index, draw) for draw in (5, 5, 6))
+    assert torch.equal(one.x, two.x)
+    assert torch.equal(one.y, two.y)
+    assert not torch.equal(one.x, other.x)
+    data.follow(0.99)
+    late = data(index, 5)
+    assert not torch.equal(one.x, late.x)
+    data.follow(0.5)
+    assert torch.equal(data(index, 5).x, one.x)
+
+
+def test_losses_are_those_of_each_picture_alone(task: Detect):
+    model, batch = task.model(0).eval(), task.data("valid")(torch.arange(6), -1)
+    whole = task.losses(model, batch)
+    assert whole.total.shape == whole.count.shape == (6,)
+    for k, piece in enumerate(batch.pieces(1)):
+        assert torch.allclose(task.losses(model, piece).total, whole.total[k : k + 1], rtol=1e-4)
+
+
+def test_a_detector_that_knows_the_answers_scores_one(task: Detect, boxed: Boxed, monkeypatch: pytest.MonkeyPatch):
+    rows = iter(boxed.split["test"].tolist())
+
+    def known(model: object, pixels: torch.Tensor, extents: torch.Tensor) -> list[Detected]:
+        found = []
+        for _ in range(len(pixels)):
+            boxes, labels, _hard = boxed.of(next(rows))
+            found.append(Detected(torch.from_numpy(boxes), torch.ones(len(boxes)), torch.from_numpy(labels).long()))
+        return found
+
+    monkeypatch.setattr(module, "detect", known)
+    score = task.score(torch.nn.Identity(), task.data("test"))
+    assert score.value == pytest.approx(1.0)
+    assert score.all["mAP50"] == pytest.approx(1.0)
+    assert {"AP50 red", "AP50 blue"} <= score.all.keys()
+
+
+def test_levels_follow_the_sizes_of_boxes(task: Detect):
+    def strides(times: float) -> list[int]:
+        labelled = task.labelled._replace(boxes=task.labelled.boxes * times)
+        task.labelled, own = labelled, task.labelled
+        found, _ = task._strides()
+        task.labelled = own
+        return found
+
+    assert strides(1.0) == [8, 16, 32]
+    assert strides(0.2) == [8, 16, 32]
+    assert strides(3.0) == [16, 32]
+    assert strides(12.0) == [16, 32, 64]
+
+
+def test_size_follows_the_smallest_class(boxed: Boxed):
+    assert size_for(boxed)[0] == 320  # 128 pixels wide, the smallest canvas
+    large = replace(boxed, sizes=boxed.sizes * 10)  # the same boxes in pictures of 1,280
+    sides = np.sqrt((boxed.boxes[:, 2:] - boxed.boxes[:, :2]).prod(1))
+    smallest = min(float(np.median(sides[boxed.labels == k])) for k in range(2))
+    size = size_for(large)[0]
+    assert smallest * size / 1280 >= module.SMALL > smallest * (size - 32) / 1280
+    assert size % 32 == 0
+
+
+def test_colours_tell_and_flips_do_not(task: Detect):
+    task.choose_augmentation(10)
+    assert task.plan["mirror"] is True
+    assert task.plan["lr"] == 0.02
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    assert (
+        cli.run(["train", "detect", str(data), "--size", "96", "--steps", "120", "--batch", "4", "--runs", str(runs), *FAST]) == 0
+    )
+    return runs / "detect-001"
+
+
+def test_squares_are_found_after_a_hundred_steps_and_the_run_is_whole(trained: Path):
+    summary = json.loads((trained / "summary.json").read_text())
+    assert summary["task"] == "detect"
+    assert summary["score"]["all"]["train_mAP50"] > 0.4  # one that has learned nothing has less than 0.01
+    assert summary["score"]["all"]["test_mAP50"] > 0.2
+    assert (trained / "report.html").stat().st_size > 1000
+    assert "nothing to do" in resumed(trained)
+
+
+def resumed(run: Path) -> str:
+    from gradlearn.session import resume
+
+    said: list[str] = []
+    resume(run, lambda d, step: None, said.append, 0.0)
+    return " ".join(said)
+
+
+def test_what_is_predicted_is_told_drawn_and_scored(trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["predict", str(trained), str(data / "JPEGImages" / "22.png"), "--draw", str(tmp_path), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert told["boxes"]
+    assert set(told["boxes"][0]) == {"class", "score", "bbox"}
+    assert told["boxes"][0]["class"] in CLASSES
+    x, y, w, h = told["boxes"][0]["bbox"]
+    assert 0 <= x < x + w <= W
+    assert 0 <= y < y + h <= H
+    (drawn,) = tmp_path.glob("*.png")
+    before, after = (np.asarray(Image.open(p)) for p in (data / "JPEGImages" / "22.png", drawn))
+    assert before.shape == after.shape
+    assert (before != after).any()
+    assert cli.run(["evaluate", str(trained), str(data), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    summary = json.loads((trained / "summary.json").read_text())
+    assert result["examples"] == 6
+    assert result["score"]["value"] == pytest.approx(summary["score"]["test"], abs=1e-6)
+    assert cli.run(["evaluate", str(trained), str(data)]) == 0
+    assert "mAP50" in capsys.readouterr().out
+
+
+def test_the_model_comes_back_as_it_was_saved(trained: Path, boxed: Boxed):
+    from gradlearn.found import find_boxes
+
+    files = [boxed.path(i) for i in boxed.split["test"].tolist()]
+    one, two = ([p.boxes for p in find_boxes(load(trained), files)] for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert load(trained).classes == CLASSES
+
+
+def begun(data: Path, runs: Path, stop: int = -1) -> Path:
+    """A run of eight steps; a signal comes after step `stop`."""
+    from gradlearn.session import begin
+
+    def show(d: object, step: Step) -> None:
+        if step.t == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    user = {"steps": 8, "threads": 1, "batch": 4, "detector.width": 8, "detector.precision": "float32"}
+    begin("detect", data, user, {"size": 64}, runs, None, time.monotonic(), show, lambda line: None)
+    return runs / "detect-001"
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load(run).model.state_dict()
+
+
+def test_equal_seeds_give_equal_runs_and_a_stopped_one_goes_on_as_if_it_had_not_been(data: Path, tmp_path: Path):
+    whole, again, stopped = (begun(data, tmp_path / name, stop) for name, stop in (("a", -1), ("b", -1), ("c", 4)))
+    assert not (stopped / "model").exists()
+    assert "resumed at step 5 of 8" in resumed(stopped)
+    for other in (again, stopped):
+        assert all(torch.equal(value, weights(other)[name]) for name, value in weights(whole).items())
+
+
+def test_no_path_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["train", "detect"]) == 2
+    assert "detect: no data; give a folder with boxes" in capsys.readouterr().err

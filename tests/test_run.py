@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from gradlearn.run import Clock, Pace
+
+
+def test_the_mean_pace_is_that_of_both_parts():
+    assert Pace(1.0, 3.0, 0.75).mean == pytest.approx(1.5)
+    assert Pace(2.0, 2.0, 0.0).mean == 2.0
+
+
+@pytest.mark.parametrize("until", [0.3, 0.7, 0.9])
+@pytest.mark.parametrize("quick", [0.25, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("t", [0, 50, 200])
+def test_the_end_is_where_the_steps_of_both_parts_take_the_time_that_is_left(until: float, quick: float, t: int):
+    late = 0.1  # seconds
+    end = 1000
+    early = quick * late
+    left = early * max(until * end - t, 0.0) + late * (end - max(until * end, t))
+    clock = Clock(0.0, 1.0, Pace(early, late, until))
+    first = t < until * end
+    assert t + clock.steps(left / (early if first else late), t, first) == pytest.approx(end)
+
+
+def test_a_run_of_one_pace_is_as_long_as_its_pace_says():
+    assert Clock(0.0, 1.0).steps(123.0, 7, False) == 123.0
+    assert math.isclose(Clock(0.0, 1.0, Pace(1.0, 1.0, 0.5)).steps(100.0, 10, True), 100.0)
