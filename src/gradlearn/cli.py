@@ -195,7 +195,7 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     plan.add_argument("--mixup", type=amount, help="augmentation: alpha of two pictures mixed (0.2)")
     plan.add_argument("--cutmix", type=amount, help="augmentation: alpha of a box of another picture (1.0)")
     plan.add_argument("--progressive", type=yes_or_no, help="smaller pictures in the first part of the run, yes or no")
-    plan.add_argument("--warp", type=float, help="augmentation: how far pictures are turned, zoomed and bent; 1 is usual for few")
+    plan.add_argument("--warp", type=float, help="augmentation: how far pictures are turned, bent and lit; 1 is usual for few")
     plan.add_argument("--no-act", action="store_true", help="watch only; the first non-finite step ends the run")
     plan.add_argument(
         "--without", type=lambda text: text.split(","), help="checks and remedies to leave out, such as rewind,crawling"

@@ -10,7 +10,7 @@ import torch
 from scipy.interpolate import BSpline
 
 from gradlearn.data import elastic as module
-from gradlearn.data.elastic import BEND, CELLS, MOVE, ROTATE, STRETCH, ZOOM, places, warp
+from gradlearn.data.elastic import BEND, CELLS, CONTRAST, LIGHT, MOVE, ROTATE, STRETCH, ZOOM, places, warp
 
 
 def pictures(n: int, height: int, width: int, channels: int) -> torch.Tensor:
@@ -39,7 +39,9 @@ def brute(pixels: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("n", "height", "width", "channels"), [(3, 8, 8, 1), (2, 7, 12, 3), (2, 6, 5, 1)])
-def test_every_pixel_is_bilinear_between_four_others_with_mirrored_borders(n, height, width, channels):
+def test_every_pixel_is_bilinear_between_four_others_with_mirrored_borders(n, height, width, channels, monkeypatch):
+    for name in ("CONTRAST", "LIGHT"):
+        monkeypatch.setattr(module, name, 0.0)
     pixels = pictures(n, height, width, channels)
     expected = brute(pixels.numpy().astype(float), places(np.arange(n), height, width, 5, 1.5).numpy().astype(float))
     found = warp(pixels, 5, 1.5)
@@ -55,9 +57,31 @@ def test_of_strength_zero_it_is_the_picture_itself():
     assert np.allclose(straight.numpy(), np.stack([y, x], -1))
 
 
-def test_a_picture_of_one_colour_stays_it():
-    pixels = torch.full((50, 8, 8, 3), 77, dtype=torch.uint8)
-    assert torch.equal(warp(pixels, 1, 3.0), pixels)
+def test_a_picture_of_one_colour_stays_of_one_colour_and_is_made_lighter_or_darker_within_the_bound():
+    pixels = torch.full((2000, 6, 6, 3), 100, dtype=torch.uint8)
+    found = warp(pixels, 1).double()
+    assert torch.equal(found.amin((1, 2, 3)), found.amax((1, 2, 3)))
+    light = (found[:, 0, 0, 0] - 100) / 255
+    assert 0.97 * LIGHT < light.abs().max() <= LIGHT + 0.5 / 255
+    assert abs(light.mean()) < 0.05 * LIGHT
+    assert abs(light.std() - LIGHT / 3**0.5) < 0.03 * LIGHT
+
+
+def test_contrast_is_about_the_mean_and_within_its_bound(monkeypatch):
+    monkeypatch.setattr(module, "LIGHT", 0.0)
+    pictures_ = 100 + 50 * torch.rand(3000, 1, 5, 4, generator=torch.Generator().manual_seed(0)) ** 2
+    found = module.lit(pictures_.clone(), 3, 1.0, np.arange(3000))
+    mean = pictures_.mean((1, 2, 3), keepdim=True)
+    factor = ((found - mean) / (pictures_ - mean)).flatten(1).median(1).values
+    torch.testing.assert_close(found, mean + factor.view(-1, 1, 1, 1) * (pictures_ - mean), rtol=1e-3, atol=1e-2)
+    assert 0.98 * CONTRAST < factor.log().abs().max() <= CONTRAST + 1e-3
+    assert abs(factor.log().mean()) < 0.05 * CONTRAST
+
+
+def test_bytes_stay_within_their_range():
+    pixels = torch.tensor([0, 255], dtype=torch.uint8).repeat(32).view(1, 8, 8, 1).expand(200, 8, 8, 1)
+    brightest = module.lit(pixels.permute(0, 3, 1, 2).float(), 0, 5.0, np.arange(200))
+    assert (brightest.min(), brightest.max()) == (0.0, 255.0)
 
 
 def test_without_bending_it_is_linear_and_its_angle_zoom_and_stretch_are_within_their_bounds(monkeypatch):

@@ -39,7 +39,7 @@ class Augment:
     shift: int = 0  # pixels each way
     mirror: bool = False  # half of the pictures left-right mirrored
     crop: float = 0.0  # largest share of the area that is cut away, in [0, 1)
-    warp: float = 0.0  # factor on how far pictures are turned, zoomed, stretched, moved and bent
+    warp: float = 0.0  # factor on how far pictures are turned, zoomed, stretched, moved, bent and lit
     rotate: float = 0.0  # degrees each way, at most 180
     trivial: bool = False  # TrivialAugment
     colour: float = 0.0  # factors of brightness, contrast and saturation within 1 +- this

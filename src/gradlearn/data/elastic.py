@@ -1,7 +1,9 @@
-"""Warp: a whole batch of pictures, each turned, zoomed, stretched, moved and bent a little in its own way.
+"""Warp: a whole batch of pictures, each turned, zoomed, stretched, moved, bent and lit a little in its own way.
 
-    out[i, y, x] = in[i] at  A_i (y, x) + b_i + sum_jk B_j(y) B_k(x) z_ijk        bilinear between four pixels, borders mirrored
+    out = m + contrast * (bent - m) + light,   m the mean of the picture,   cut to 0 .. 255
+    bent[i, y, x] = in[i] at  A_i (y, x) + b_i + sum_jk B_j(y) B_k(x) z_ijk        bilinear between four pixels, borders mirrored
     A_i = zoom * rotation * stretch,   b_i uniform in [-MOVE, MOVE] of the side,   z_ijk in [-BEND, BEND] of it
+    log contrast uniform in [-CONTRAST, CONTRAST],   light in [-LIGHT, LIGHT] of the bytes
     B_j cubic B-splines over a coarse net of points,   sum_j B_j = 1
 
 Simard, Steinkraus, Platt, "Best practices for convolutional neural networks applied to visual document analysis", ICDAR 2003,
@@ -26,6 +28,8 @@ ZOOM = 0.15  # log of the zoom each way
 STRETCH = 0.1  # log of the ratio of height to width each way
 MOVE = 1 / 16  # of the shorter side, each way: less than a pixel of small pictures
 BEND = 0.1  # of the shorter side: the largest displacement, each way; a quarter of it is usual
+CONTRAST = 0.4  # log of the factor on it each way
+LIGHT = 0.15  # of the range of a byte, each way: darker or lighter
 CELLS = 3  # between points of the net, along each side
 
 
@@ -40,8 +44,17 @@ def warp(pixels: Tensor, draw: int, strength: float = 1.0, place: np.ndarray | N
     unit = torch.tensor([max(width - 1, 1), max(height - 1, 1)]) / 2.0
     place = np.arange(len(pixels)) if place is None else place
     grid = places(place, height, width, draw, strength).flip(3) / unit  # (n, h, w, 2): x, y in [-1, 1]
-    out = F.grid_sample(pixels.permute(0, 3, 1, 2).float(), grid, "bilinear", "reflection", align_corners=True)
-    return out.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    bent = F.grid_sample(pixels.permute(0, 3, 1, 2).float(), grid, "bilinear", "reflection", align_corners=True)
+    return lit(bent, draw, strength, place).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def lit(pictures: Tensor, draw: int, strength: float, place: np.ndarray) -> Tensor:
+    """(n, c, h, w) float32 in 0 .. 255, each with a contrast and a brightness of its own; the argument is changed."""
+    drawn = strength * (2.0 * chance.uniform(draw, "light", place[:, None], np.arange(2)[None]) - 1.0)
+    each = np.exp(CONTRAST * drawn[:, 0]), 255.0 * LIGHT * drawn[:, 1]
+    contrast, light = (torch.from_numpy(of).float().view(-1, 1, 1, 1) for of in each)
+    mean = pictures.mean((1, 2, 3), keepdim=True)
+    return pictures.sub_(mean).mul_(contrast).add_(mean + light).clamp_(0.0, 255.0)
 
 
 def places(place: np.ndarray, height: int, width: int, draw: int, strength: float) -> Tensor:

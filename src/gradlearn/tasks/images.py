@@ -174,7 +174,7 @@ class Images:
     def choose_augmentation(self, epochs: float) -> None:
         """How training pictures are changed in a run of so many epochs."""
         plan, side = self.plan, min(self.shape[:2])
-        why = "few pictures: each is also turned, zoomed and bent" if self.few else "moves and mirror images are enough"
+        why = "few pictures: each is turned, bent and lit anew in every step" if self.few else "moves and mirror images are enough"
         plan.choose("warp", 1.0 if self.few else 0.0, why)
         self.augment()  # refuses what is out of range before anything is measured
         if side >= LARGE and epochs >= 2 and not plan["warp"]:
