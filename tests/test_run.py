@@ -28,3 +28,8 @@ def test_the_end_is_where_the_steps_of_both_parts_take_the_time_that_is_left(unt
 def test_a_run_of_one_pace_is_as_long_as_its_pace_says():
     assert Clock(0.0, 1.0).steps(123.0, 7, False) == 123.0
     assert math.isclose(Clock(0.0, 1.0, Pace(1.0, 1.0, 0.5)).steps(100.0, 10, True), 100.0)
+
+
+def test_with_little_time_left_the_rest_of_the_run_is_of_late_steps():
+    clock = Clock(0.0, 1.0, Pace(0.05, 0.1, 0.7))
+    assert clock.steps(1.0 / 0.05, 500, True) == pytest.approx(1.0 / 0.1)

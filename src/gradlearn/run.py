@@ -90,6 +90,8 @@ class Clock:
         if before < turn <= d.t:
             return None  # neither the pace of the one part nor of the other
         fits = d.t + max(int(self.steps(left / pace, d.t, d.t < turn)), 1)
+        if self.pace is not None and 0.0 < turn <= d.t:
+            fits = min(fits, int(d.t / self.pace.until))  # the first part is over, and does not come back
         miss = (fits - d.controls.end) / max(d.controls.end - d.t, 1)
         if d.t < 0.1 * d.controls.end or -0.03 < miss < (1e9 if late else 0.08):
             return None
@@ -105,7 +107,8 @@ class Clock:
         if not early or self.pace is None:
             return same
         quick, until = self.pace.early / self.pace.late, self.pace.until
-        return (same * quick + quick * t) / (quick * until + 1.0 - until) - t
+        end = (same * quick + quick * t) / (quick * until + 1.0 - until)
+        return end - t if until * end > t else same * quick  # with so little time the first part is over at once
 
 
 def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | None = None, test: Data | None = None) -> Descent:
