@@ -273,6 +273,10 @@ class Detect:
         }
         return about | {name: len(rows) for name, rows in b.split.items()}
 
+    def seconds_after(self) -> float:
+        """Nothing but scoring takes long."""
+        return 0.0
+
     def show(self, descent: Descent, record: Record) -> None:
         """Write what the report shows of the trained model beside curves: which class is taken for which, errors by kind, lint."""
         data = descent.test if descent.test is not None and len(descent.test) else descent.valid
