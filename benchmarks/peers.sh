@@ -34,6 +34,7 @@ if [ "${1:-}" != --check ]; then
   make updates torch==2.13.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 prodigyopt==1.1.2 torch-optimi==0.3.3 packaging==26.4
   make matrix torch==2.13.0 pytorch_optimizer==4.1.0 heavyball==3.2.1
   make augment torch==2.14.1 torchvision==0.29.1 timm==1.0.31 kornia==0.9.0
+  make vision torch==2.14.1 torchvision==0.29.1 timm==1.0.31 fastai==2.8.12 ultralytics==8.4.190 keras==3.15.1
   make optimise scipy==1.17.1 cma==4.5.0 nevergrad==1.0.12
 fi
 check torch 'import torch; print("torch", torch.__version__)'
@@ -45,5 +46,6 @@ check transformers 'from transformers import Trainer, __version__; print("transf
 check matrix 'import heavyball, pytorch_optimizer; print("heavyball, pytorch_optimizer")'
 check updates 'import optimi, prodigyopt, pytorch_optimizer, schedulefree; print("pytorch_optimizer, schedulefree, prodigyopt, optimi")'
 check augment 'import kornia, timm, torchvision; print("torchvision", torchvision.__version__, "timm", timm.__version__, "kornia", kornia.__version__)'
+check vision 'import fastai, timm, ultralytics; print("fastai", fastai.__version__, "timm", timm.__version__, "ultralytics", ultralytics.__version__)'
 check optimise 'import scipy, cma; print("scipy", scipy.__version__, "cma", cma.__version__)'
 check optimise 'import nevergrad; print("nevergrad", nevergrad.__version__)'
