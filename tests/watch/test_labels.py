@@ -81,3 +81,9 @@ def test_a_predictor_whose_second_guess_is_right_is_weak():
     assert estimated({**rows, "valid_rank": 0.2}, "valid") is None
     assert estimated({**rows, "valid_after": 120.0}, "valid") is None
     assert estimated({**rows, "valid_wrong": 3.0}, "valid") == 0.0
+
+
+def test_who_errs_in_half_of_what_it_is_surest_of_tells_nothing_of_labels():
+    rows = {"train_sure": 50.0, "train_wrong": 30.0, "train_after": 32.0, "train_blind": 0.88, "train_rank": 0.45}
+    assert estimated(rows, "train") is None
+    assert estimated(rows | {"train_wrong": 15.0, "train_after": 16.0}, "train") == 0.3

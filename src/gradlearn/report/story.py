@@ -57,7 +57,10 @@ def opening(settings: Mapping[str, Any], facts: Facts) -> str:
     classes, n = table.get("classes"), facts.counts.get("train")
     model = measured.choice(settings, "model")
     subject = f"The model {printable(model, 60)}" if isinstance(model, str) and model else "A model"
-    goal = f" to tell {words.plural(len(classes), 'class', 'classes')} apart" if isinstance(classes, list) and classes else ""
+    goal = ""
+    if isinstance(classes, list) and classes:
+        many = words.plural(len(classes), "class", "classes")
+        goal = f" to find things of {many}" if settings.get("task") == "detect" else f" to tell {many} apart"
     amount = f" on {words.plural(n, example(settings))}" if n else ""
     place = table.get("source")
     source = f" ({printable(place, 80)})" if n and isinstance(place, str) and place not in ("", "memory") else ""

@@ -94,7 +94,9 @@ def estimated(rows: Mapping[str, float], part: str) -> float | None:
     noise = math.sqrt(max(share * (1 - share), 0.02) / sure)
     if share - 1.6 * noise < 0.03:
         return 0.0
-    weak = share > rows[f"{part}_blind"] - 2 * noise or next_share - share > 0.4 * share + 1.6 * noise
+    blind = rows[f"{part}_blind"]
+    # who errs half as often as a guess where it is surest tells nothing of labels
+    weak = share > min(blind - 2 * noise, 0.6 * blind) or next_share - share > 0.4 * share + 1.6 * noise
     return None if weak or rows[f"{part}_rank"] < 0.4 else share
 
 
