@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gradlearn.report import account
@@ -116,3 +117,14 @@ def test_odd_files_of_doubts_do_no_harm(make: Make) -> None:
     for value in ({"asked": 3}, {"found": "x", "asked": {"test": "y"}}, {"asked": {"test": 3}, "found": {"test": None}}):
         (place / "pictures" / "suspects.json").write_text(json.dumps(value))
         assert isinstance(account.doubted(read(place)), str)
+
+
+def test_a_detector_is_said_to_find_things_and_is_not_compared_with_guessing_classes(make: Make) -> None:
+    run = read(make("healthy"))
+    run = replace(run, settings=run.settings | {"task": "detect"}, summary={})
+    answers = dict(account.answers(run))
+    assert "guessing" not in answers["How good is it?"]
+    assert "recognised" not in answers["How good is it?"]
+    assert "confused" not in answers["What next?"]
+    assert "Which pictures does it get wrong?" not in answers
+    assert "was trained to find things of 10 classes on" in account.opening(run)
