@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from gradlearn.run import Clock, Pace
+from gradlearn.symbols import Controls
 
 
 def test_the_mean_pace_is_that_of_both_parts():
@@ -33,3 +35,17 @@ def test_a_run_of_one_pace_is_as_long_as_its_pace_says():
 def test_with_little_time_left_the_rest_of_the_run_is_of_late_steps():
     clock = Clock(0.0, 1.0, Pace(0.05, 0.1, 0.7))
     assert clock.steps(1.0 / 0.05, 500, True) == pytest.approx(1.0 / 0.1)
+
+
+@pytest.mark.parametrize(("until", "end"), [(0.0, 1330), (0.7, 1071)])
+def test_a_part_of_a_run_that_is_over_does_not_come_back(until: float, end: int, monkeypatch: pytest.MonkeyPatch):
+    now = [0.0]
+    monkeypatch.setattr("gradlearn.run.time.monotonic", lambda: now[0])
+    d = SimpleNamespace(t=730, controls=Controls(end=1000))
+    clock = Clock(deadline=145.0 + 20.0, span=100.0, pace=Pace(0.05, 0.1, until))
+    assert clock(d) is None
+    now[0], d.t = 20.0, 750  # a quarter of a second a step, 145 s left: time for 580 more
+    clock.looked, clock.at = 10.0, 710
+    found = clock(d)
+    assert found is not None
+    assert found.after == end
