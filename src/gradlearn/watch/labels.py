@@ -95,8 +95,8 @@ def estimated(rows: Mapping[str, float], part: str) -> float | None:
     if share - 1.6 * noise < 0.03:
         return 0.0
     blind = rows[f"{part}_blind"]
-    # who errs half as often as a guess where it is surest tells nothing of labels
-    weak = share > min(blind - 2 * noise, 0.6 * blind) or next_share - share > 0.4 * share + 1.6 * noise
+    # of many classes, who errs nearly as often as a guess where it is surest tells nothing of labels; of few, half may be flipped
+    weak = share > min(blind - 2 * noise, 0.6 * blind if blind > 0.7 else 1.0) or next_share - share > 0.4 * share + 1.6 * noise
     return None if weak or rows[f"{part}_rank"] < 0.4 else share
 
 
