@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gradlearn.assignment import assign
-from gradlearn.boxes import giou
-from gradlearn.detection import BOX, NOTHING, detection_losses, truth_of
+from gradlearn.boxes import HARD, NOTHING, giou
+from gradlearn.detection import BOX, detection_losses, free_of, truth_of
 from gradlearn.models.detector import places
 
 AT = places([torch.zeros(1, 1, 6, 8), torch.zeros(1, 1, 3, 4)], (8, 16))
@@ -98,3 +98,28 @@ def test_no_box_anywhere_is_a_loss_that_can_be_learned_from():
     assert losses.count.tolist() == [1.0] * 4
     (g,) = torch.autograd.grad(losses.total.sum(), scores)
     assert bool((g > 0).all())
+
+
+def test_nothing_is_asked_of_a_hard_box_but_where_a_true_one_lies():
+    scores, boxes, y = drawn()
+    plain = detection_losses(scores, boxes, AT, y)
+    hard = torch.tensor([HARD - 1.0, 10.0, 6.0, 40.0, 30.0])  # of class 1
+    y[1, 1] = hard
+    scores.requires_grad_()
+    losses = detection_losses(scores, boxes, AT, y)
+    others = torch.tensor([0, 2, 3])
+    assert torch.equal(losses.total[others], plain.total[others])
+    assert torch.equal(losses.count, plain.count)
+    losses.total.sum().backward()
+    assert scores.grad is not None
+    inside = ((AT.centres > hard[1:3]) & (AT.centres < hard[3:])).all(1)
+    truth = truth_of(y)
+    positive = assign(scores.detach().sigmoid(), boxes, AT, truth)
+    asked = torch.zeros(4 * A, dtype=torch.bool)
+    asked[positive.at[truth.labels[positive.truth] == 1]] = True
+    free = inside & ~asked.view(4, A)[1]
+    assert free.any()
+    assert (scores.grad[1, free, 1] == 0.0).all()
+    assert (scores.grad[1, ~free, 1] != 0.0).all()
+    assert (scores.grad[1, :, 0] != 0.0).all()
+    assert free_of(drawn()[2], AT, CLASSES) is None

@@ -17,6 +17,7 @@ import math
 import torch
 from torch import Tensor
 
+NOTHING, HARD = -1, -2  # labels of rows beside true boxes: one that only fills up; less the class, a box of which nothing is asked
 TINY = 1e-9  # under a division: square pixels of nothing
 
 

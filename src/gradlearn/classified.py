@@ -46,7 +46,7 @@ class Answers(nn.Module):
 
 def interface(card: Mapping[str, Any]) -> dict[str, Any]:
     """What goes into a model of this card and what comes out, for who uses it without gradlearn."""
-    from gradlearn.data.steps import steps
+    from gradlearn.data.steps import reader, steps
 
     (h, w, c), mirror = card["shape"], bool(card["mirror_score"])
     images = ", the mean over the picture and its mirror image" if mirror else ""
@@ -68,4 +68,25 @@ def interface(card: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "network": {"arguments": [tuple(card["shape"]), len(card["classes"])], "options": plain},
         "answers": {"mirror": mirror},
+        "use": {"onnx": ONNX.replace("READER", reader(card["shape"])), "torch": TORCH.replace("READER", reader(card["shape"]))},
     }
+
+
+ONNX = """import json
+
+import onnxruntime
+READER
+
+session = onnxruntime.InferenceSession(FILE)
+classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+p = session.run(["probabilities"], {"pictures": pixels("picture.png")})[0][0]
+print(classes[p.argmax()], p.max())"""
+
+TORCH = """import torch
+READER
+from model import load
+
+network = load()
+with torch.no_grad():
+    p, logits = network(torch.from_numpy(pixels("picture.png")))
+print(network.card["classes"][int(p[0].argmax())], float(p.max()))"""

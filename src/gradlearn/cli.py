@@ -130,6 +130,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("run", type=Path, help="folder of a run")
     sub.add_argument("paths", type=Path, nargs="+", metavar="FILE|DIR")
     sub.add_argument("--draw", type=Path, metavar="DIR", help="of a detector: write the pictures with their boxes there")
+    sub.add_argument("--coco", type=Path, metavar="FILE.json", help="of a detector: write what it finds as COCO JSON")
+    sub.add_argument("--score", type=share, metavar="S", help="of a detector: tell boxes from this score on (default: its own)")
     sub = command("evaluate", act.evaluate, "score a trained model on other data with labels")
     sub.add_argument("run", type=Path, help="folder of a run")
     sub.add_argument("data", type=Path, help="data with labels: its test part if it has one, else all of it")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlearn import find
 from gradlearn.arguments import plugin_options
-from gradlearn.errors import InputTrouble, printable
+from gradlearn.errors import InputTrouble, ResourceTrouble, printable
 from gradlearn.plan import seconds_of
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ def predict(options: argparse.Namespace, rest: Sequence[str], begun: float) -> i
     model = load(options.run)
     if model.card["task"] == "detect":
         return _find(model, options)
+    if given := next((name for name in ("draw", "coco", "score") if getattr(options, name) is not None), None):
+        raise InputTrouble(f"--{given}: of a detector, and {options.run} is no run of one; leave it out")
     height, width, channels = model.card["shape"]
     pixels, names = read_files(options.paths, (height, width), channels)
     p = model.predict(pixels)
@@ -174,15 +176,22 @@ def predict(options: argparse.Namespace, rest: Sequence[str], begun: float) -> i
 def _find(model: Loaded, options: argparse.Namespace) -> int:
     """What a detector finds in each picture; with --draw the pictures with their boxes."""
     from gradlearn.data.images import listed
-    from gradlearn.found import draw, find_boxes
+    from gradlearn.found import coco, draw, find_boxes
+    from gradlearn.record import disk
 
     names, files, rejects = listed(options.paths)
     if rejects:
         raise InputTrouble(rejects[0].line)
-    found = list(find_boxes(model, files))
+    found = list(find_boxes(model, files, options.score))
     if options.draw is not None:
         for k, picture in enumerate(found):
             draw(picture, model.classes, options.draw / f"{k:04d}-{Path(picture.file).stem}.png")
+    if options.coco is not None:
+        document = json.dumps(coco(model, found, names))
+        try:
+            disk.replace(options.coco, document.encode())
+        except OSError as error:
+            raise ResourceTrouble(disk.refusal(options.coco, error)) from error
     told = [{"file": name, "boxes": picture.rows(model.classes)} for name, picture in zip(names, found, strict=True)]
     if options.json:
         print(json.dumps({"run": str(options.run), "predictions": told}))
@@ -204,10 +213,9 @@ def evaluate(options: argparse.Namespace, rest: Sequence[str], begun: float) -> 
         print(json.dumps(result))
         return 0
     if "mAP50" in result["score"]:
-        score = result["score"]
-        print(f"mAP50 {score['mAP50']:.2%}   mAP {score['value']:.2%}   on {result['examples']:,} pictures")
-        for row in result["classes"]:
-            print(f"  {printable(row['class'], 30):30} AP50 {row['AP50']:.2%}   AP {row['AP']:.2%}   {row['boxes']:,} boxes")
+        from gradlearn.evaluation_boxes import lines
+
+        print("\n".join(lines(result)))
         return 0
     interval = " to ".join(f"{end:.2%}" for end in result["interval"])
     print(f"accuracy {result['score']['value']:.2%} on {result['examples']:,} pictures (95 % interval {interval})")

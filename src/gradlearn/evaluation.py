@@ -19,7 +19,7 @@ def evaluate(run: Path, path: Path | None) -> dict[str, Any]:
 
     model = load(run)
     if model.card["task"] == "detect":
-        from gradlearn.found import evaluate as on_boxes
+        from gradlearn.evaluation_boxes import evaluate as on_boxes
 
         return on_boxes(model, run, path)
     height, width, channels = model.card["shape"]

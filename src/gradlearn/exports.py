@@ -32,6 +32,7 @@ from gradlearn.report import card as cards
 from gradlearn.report.folder import read
 
 EXAMPLES = 32  # of the validation data that an export is checked on; they are kept beside the model
+MOST = 1 << 22  # bytes of them: large pictures are fewer
 TOLERANCE = 1e-4  # of ONNX: sums are taken in another order there
 CLOSE = 1e-6  # of the same operations in the same library
 FILES = ("model.py", "model.safetensors", "card.json", "README.md", "check.safetensors")
@@ -56,7 +57,9 @@ def describe_model(task: Any, folder: Path, valid: Any) -> None:
     use = f'import gradlearn\n\nmodel = gradlearn.load("{folder}")\nprint(model.classes)  # model.predict(pixels): probabilities'
     write_beside(folder, "README.md", cards.text(read(folder), about, f"Model card: {folder.name}", use).encode("utf-8"))
     if valid is not None and len(valid):
-        x = valid(torch.linspace(0, len(valid) - 1, min(len(valid), EXAMPLES)).long(), -1).x
+        one = valid(torch.zeros(1, dtype=torch.int64), -1).x
+        most = max(MOST // max(one.nbytes, 1), 2) if isinstance(one, Tensor) else EXAMPLES
+        x = valid(torch.linspace(0, len(valid) - 1, min(len(valid), EXAMPLES, most)).long(), -1).x
         if isinstance(x, Tensor):
             write_beside(folder, "examples.safetensors", _packed({"x": x}))
 
@@ -73,9 +76,9 @@ def to_onnx(run: Path, out: Path | None = None, opset: int | None = None, batch:
     run, loaded, about = _opened(run)
     out = run / "export" / f"{run.resolve().name}.onnx" if out is None else out
     name, outputs = about["input"]["name"], tuple(about["outputs"])
-    use = _onnx_use(out.name, loaded.card, name)
+    use = about["use"]["onnx"].replace("FILE", json.dumps(out.name))
     text = cards.text(read(run), about, f"Model card: {out.name}", use)
-    told = {k: v for k, v in about.items() if k not in ("network", "answers")} | {"made_by": f"gradlearn {__version__}"}
+    told = {k: v for k, v in about.items() if k not in ("network", "answers", "use")} | {"made_by": f"gradlearn {__version__}"}
     module, x = _answers(loaded, about), _examples(run)
     done = export(module, out, x, name=name, outputs=outputs, about=told, opset=opset, batch=batch)
     card = out.with_suffix(".md")
@@ -139,11 +142,11 @@ def to_torch(run: Path, out: Path | None = None) -> dict[str, Any]:
     kind = find.describe("models", network).public
     words = [*map(repr, about["network"]["arguments"]), *(f"{k}={v!r}" for k, v in about["network"]["options"].items())]
     around = [type(module)]
-    wrap = f"{around[0].__name__}(network, {', '.join(f'{k}={v!r}' for k, v in about['answers'].items())})"
+    wrap = f"{around[0].__name__}({', '.join(['network', *(f'{k}={v!r}' for k, v in about['answers'].items())])})"
     title, use = f"{network} of {run.resolve().name}", f"{', '.join(about['outputs'])} = network({about['input']['name']})"
     text = source.source(find.module("models", network), around, f"{kind}({', '.join(words)})", wrap, title, use)
-    told = {k: v for k, v in about.items() if k != "answers"} | {"made_by": f"gradlearn {__version__}"}
-    card = cards.text(read(run), about, f"Model card: {run.resolve().name}", _torch_use(loaded.card, about))
+    told = {k: v for k, v in about.items() if k not in ("answers", "use")} | {"made_by": f"gradlearn {__version__}"}
+    card = cards.text(read(run), about, f"Model card: {run.resolve().name}", about["use"]["torch"])
     with torch.no_grad():
         given = module(x)
     expected = {str(k): y for k, y in enumerate(given if isinstance(given, tuple) else (given,))}
@@ -153,12 +156,12 @@ def to_torch(run: Path, out: Path | None = None) -> dict[str, Any]:
         "card.json": json.dumps(told, indent=1, ensure_ascii=False).encode("utf-8"),
         "README.md": card.encode("utf-8"),
     }
-    gap = _fill(out, files, _packed({"x": x.contiguous()} | expected))
+    gap = _fill(out, files, _packed({"x": x.contiguous()} | expected), len(x))
     return {"run": str(run), "file": str(out), "card": str(out / "README.md"), "checked": len(x), "difference": gap}
 
 
-def _fill(out: Path, files: Mapping[str, bytes], check: bytes) -> float:
-    """Write the folder under a spare name, try it in a fresh Python, give it its name. Returns the largest difference."""
+def _fill(out: Path, files: Mapping[str, bytes], check: bytes, n: int) -> float:
+    """Write the folder under a spare name, try it on n examples in a fresh Python, name it. Returns the largest difference."""
     tmp = disk.spare(out.parent, "tmp", out.name)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +170,7 @@ def _fill(out: Path, files: Mapping[str, bytes], check: bytes) -> float:
                 new(name, [data])
             new("check.safetensors", [check])
         gap = _tried(tmp)
-        _agreed(out, gap, CLOSE, EXAMPLES, "the file by itself", "")
+        _agreed(out, gap, CLOSE, n, "the file by itself", "")
         os.unlink(tmp / "check.safetensors")
         disk.put(tmp, out)
     except OSError as error:
@@ -235,30 +238,3 @@ def _write(path: Path, data: bytes) -> None:
         disk.replace(path, data)
     except OSError as error:
         raise ResourceTrouble(disk.refusal(path, error)) from error
-
-
-def _onnx_use(file: str, card: Mapping[str, Any], name: str) -> str:
-    from gradlearn.data.steps import reader
-
-    return f"""import json
-
-import onnxruntime
-{reader(card["shape"])}
-
-session = onnxruntime.InferenceSession("{file}")
-classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
-p = session.run(["probabilities"], {{"{name}": pixels("picture.png")}})[0][0]
-print(classes[p.argmax()], p.max())"""
-
-
-def _torch_use(card: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    from gradlearn.data.steps import reader
-
-    return f"""import torch
-{reader(card["shape"])}
-from model import load
-
-network = load()
-with torch.no_grad():
-    p, logits = network(torch.from_numpy(pixels("picture.png")))
-print(network.card["classes"][int(p[0].argmax())], float(p.max()))"""

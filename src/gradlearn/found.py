@@ -3,7 +3,7 @@
     for picture in find_boxes(load(run), ["a.jpg"]):  picture.boxes, picture.scores, picture.labels
 
 Pictures are laid on the canvas that the detector was trained on, as in training. `floor` is the score from which a box is told: 0.3
-for somebody who looks, next to nothing for a score.
+for somebody who looks, where the run did not find a better one on its validation pictures; next to nothing for a score.
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ import numpy as np
 import torch
 
 from gradlearn.data.canvas import lay
-from gradlearn.detected import FLOOR, detect
+from gradlearn.detected import TOLD, detect
 from gradlearn.errors import InputTrouble
 from gradlearn.loop import evaluating
 
 if TYPE_CHECKING:
-    from gradlearn.data.boxes.boxed import Boxed
-    from gradlearn.detection_score import Score
     from gradlearn.loaded import Loaded
     from gradlearn.models.detector import Detector
 
 PART = 16  # pictures at once
-TOLD = 0.3  # score of a box that somebody is told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +36,7 @@ class Picture:
     boxes: np.ndarray  # (k, 4) float32 x1, y1, x2, y2 in pixels of the file as it is shown
     scores: np.ndarray  # (k,) float32 in [0, 1]
     labels: np.ndarray  # (k,) int64 into the classes of the model
+    size: tuple[int, int]  # h, w of the file as it is shown
 
     def rows(self, classes: Sequence[str]) -> list[dict[str, Any]]:
         """For JSON: class, score and box (x, y, width, height) of each, as COCO writes them."""
@@ -47,11 +45,16 @@ class Picture:
         return [{"class": classes[k], "score": round(s, 4), "bbox": [round(v, 2) for v in box]} for k, s, box in named]
 
 
-def find_boxes(model: Loaded, files: Sequence[str], floor: float = TOLD) -> Iterator[Picture]:
-    """What the model finds in these picture files. Raises InputTrouble for one that cannot be read, or another kind of model."""
+def find_boxes(model: Loaded, files: Sequence[str], floor: float | None = None) -> Iterator[Picture]:
+    """What the model finds in these picture files.
+
+    `floor`: the score from which a box is told; None: the one that was best for the validation pictures of the run.
+    Raises InputTrouble for a file that cannot be read, or another kind of model.
+    """
     if model.card.get("task") != "detect":
         raise InputTrouble(f"find_boxes: a model of {model.card.get('task')!r}; it takes a detector, from: gradlearn train detect")
     height, width = (int(k) for k in model.card["shape"][:2])
+    floor = float(model.card.get("threshold", TOLD)) if floor is None else floor
     for a in range(0, len(files), PART):
         part = files[a : a + PART]
         canvases = lay(part, (height, width))
@@ -59,55 +62,24 @@ def find_boxes(model: Loaded, files: Sequence[str], floor: float = TOLD) -> Iter
             seen = detect(cast("Detector", model.model), canvases.pixels, torch.from_numpy(canvases.extents), floor)
         for i, (file, found) in enumerate(zip(part, seen, strict=True)):
             boxes = canvases.back(found.boxes.numpy(), np.full(len(found.boxes), i))
-            yield Picture(file, boxes, found.scores.numpy(), found.labels.numpy())
+            h, w = (int(v) for v in canvases.sizes[i])
+            yield Picture(file, boxes, found.scores.numpy(), found.labels.numpy(), (h, w))
 
 
-def scored(model: Loaded, boxed: Boxed, rows: np.ndarray) -> Score:
-    """Averages and errors on these pictures, whose classes are numbered as the model's."""
-    from gradlearn.detection_errors import Found
-    from gradlearn.detection_score import score
+def coco(model: Loaded, pictures: Sequence[Picture], names: Sequence[str]) -> dict[str, Any]:
+    """What was found as a COCO document: images, categories, and annotations with scores; ids from 1 on.
 
-    pictures = list(find_boxes(model, [boxed.path(i) for i in rows.tolist()], FLOOR))
-    boxes, labels, scores = (
-        np.concatenate([np.zeros(shape), *(getattr(p, what) for p in pictures)])
-        for what, shape in (("boxes", (0, 4)), ("labels", 0), ("scores", 0))
-    )
-    first = np.concatenate([[0], np.cumsum([len(p.boxes) for p in pictures])]).astype(np.int64)
-    return score(boxed, rows, Found(boxes, labels.astype(np.int64), scores, first))
-
-
-def evaluate(model: Loaded, run: Path, path: Path | None) -> dict[str, Any]:
-    """The score of a trained detector on other data with boxes: the test part if it has one, else all of it."""
-    from dataclasses import replace
-
-    from gradlearn.data.boxes.read import read_given
-
-    if path is None:
-        raise InputTrouble("evaluate: no data; give a folder with boxes: Pascal VOC, COCO or YOLO")
-    boxed = read_given(path)
-    foreign = [name for name in boxed.classes if name not in model.classes]
-    if foreign:
-        raise InputTrouble(f"{path}: class {foreign[0]!r} is not known to {run}; it knows {', '.join(model.classes)}")
-    number = np.array([model.classes.index(name) for name in boxed.classes], np.int64)
-    boxed = replace(boxed, labels=number[boxed.labels] if len(boxed.labels) else boxed.labels, classes=model.classes)
-    rows = boxed.split["test"] if len(boxed.split.get("test", ())) else np.arange(len(boxed))
-    result = scored(model, boxed, rows)
-    classes = [
-        {"class": name, "boxes": int(result.boxes[k]), "AP50": float(result.ap50[k]), "AP": float(result.ap[k])}
-        for k, name in enumerate(model.classes)
-        if result.boxes[k]
-    ]
-    score = {"name": "mAP", "higher": True, "value": result.map, "mAP50": result.map50, "mAP75": result.map75}
-    return {
-        "run": str(run),
-        "data": str(path),
-        "examples": len(rows),
-        "score": score,
-        "classes": classes,
-        "threshold": result.threshold,
-        "confusion": result.confusion.tolist(),
-        "errors": result.errors,
-    }
+    The list under "annotations" alone is what COCO's own tools read as results.
+    """
+    images, annotations = [], []
+    for number, (picture, name) in enumerate(zip(pictures, names, strict=True), 1):
+        images.append({"id": number, "file_name": name, "width": picture.size[1], "height": picture.size[0]})
+        for row, label in zip(picture.rows(model.classes), picture.labels.tolist(), strict=True):
+            x, y, w, h = row["bbox"]
+            found = {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "bbox": [x, y, w, h]}
+            annotations.append(found | {"area": round(w * h, 2), "iscrowd": 0, "score": row["score"]})
+    categories = [{"id": k, "name": name} for k, name in enumerate(model.classes, 1)]
+    return {"images": images, "categories": categories, "annotations": annotations}
 
 
 def draw(picture: Picture, classes: Sequence[str], out: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradlearn.adapt import placed
+from gradlearn.adapt import Subset, placed
 from gradlearn.classified import log_probabilities
 from gradlearn.data.stored import take
 from gradlearn.insight import filters, png
@@ -136,7 +136,7 @@ def _suspects(task: Images, d: Descent, folder: Path, held: list[Said]) -> dict[
     groups = [held]
     if asked:
         index = torch.linspace(0, len(data) - 1, asked).long()
-        said = task.outputs(d.theta.model, _Some(placed(data, _device(d)), index))
+        said = task.outputs(d.theta.model, Subset(placed(data, _device(d)), index))
         groups.append([Said("train", task.pictures.split["train"][index.numpy()], *said)])
     counts, shown = {}, []
     for group in groups:
@@ -155,19 +155,6 @@ def _suspects(task: Images, d: Descent, folder: Path, held: list[Said]) -> dict[
     ]
     sizes = {s.split: len(s.rows) for group in groups for s in group}
     return {"asked": sizes, "found": counts, "train": len(data), "rows": rows}
-
-
-class _Some:
-    """Some of the data."""
-
-    def __init__(self, data: Data, index: Tensor) -> None:
-        self.data, self.index = data, index
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __call__(self, index: Tensor, draw: int) -> Any:
-        return self.data(self.index[index], draw)
 
 
 def _looks(task: Images, d: Descent, folder: Path, said: Said, worst: Tensor) -> list[dict[str, Any]]:

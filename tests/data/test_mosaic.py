@@ -32,7 +32,7 @@ def drawn(seed: int = 0) -> Labelled:
             boxes.append((left, top, right, bottom))
             labels.append(k)
         first.append(len(boxes))
-    canvases = Canvases(pixels, extents, np.ones(N), np.zeros((N, 2)))
+    canvases = Canvases(pixels, extents, np.ones(N), np.zeros((N, 2)), extents)
     return Labelled(canvases, np.array(boxes, np.float32), np.array(labels), np.array(first))
 
 

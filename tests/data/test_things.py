@@ -27,7 +27,9 @@ def pictures(kind: int) -> Labelled:
                 part[label] += 60
             boxes.append((x, y, x + 24, y + 24))
             labels.append(label)
-    canvases = Canvases(torch.from_numpy(pixels).to(torch.uint8), np.full((N, 2), SIDE), np.ones(N), np.zeros((N, 2)))
+    canvases = Canvases(
+        torch.from_numpy(pixels).to(torch.uint8), np.full((N, 2), SIDE), np.ones(N), np.zeros((N, 2)), np.full((N, 2), SIDE)
+    )
     return Labelled(canvases, np.array(boxes, np.float32), np.array(labels), np.arange(N + 1) * EACH)
 
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from gradlearn import cli
+from gradlearn.boxes import HARD
 from gradlearn.data.boxes.boxed import Boxed
 from gradlearn.data.canvas import lay
 from gradlearn.detected import Detected
@@ -72,7 +73,7 @@ def task(boxed: Boxed) -> Detect:
     return made
 
 
-def test_pictures_are_handed_over_with_their_boxes_and_hard_ones_are_not_trained_on(task: Detect, boxed: Boxed):
+def test_pictures_are_handed_over_with_their_boxes_and_hard_ones_are_marked(task: Detect, boxed: Boxed):
     batch = task.data("valid")(torch.tensor([3, 0]), -1)
     assert batch.x.shape == (2, 3, H, W)
     assert batch.index.tolist() == [boxed.split["valid"][3], boxed.split["valid"][0]]
@@ -80,6 +81,8 @@ def test_pictures_are_handed_over_with_their_boxes_and_hard_ones_are_not_trained
         boxes, labels, hard = boxed.of(i)
         assert np.allclose(rows[rows[:, 0] >= 0, 1:], boxes[~hard])
         assert rows[rows[:, 0] >= 0, 0].tolist() == labels[~hard].tolist()
+        assert np.allclose(rows[rows[:, 0] <= HARD, 1:], boxes[hard])
+        assert (HARD - rows[rows[:, 0] <= HARD, 0]).tolist() == labels[hard].tolist()
     assert boxed.hard.any()
 
 
@@ -123,10 +126,9 @@ def test_a_detector_that_knows_the_answers_scores_one(task: Detect, boxed: Boxed
 
 def test_levels_follow_the_sizes_of_boxes(task: Detect):
     def strides(times: float) -> list[int]:
-        labelled = task.labelled._replace(boxes=task.labelled.boxes * times)
-        task.labelled, own = labelled, task.labelled
+        task.on_canvas, own = task.on_canvas * times, task.on_canvas
         found, _ = task._strides()
-        task.labelled = own
+        task.on_canvas = own
         return found
 
     assert strides(1.0) == [8, 16, 32]
@@ -186,6 +188,7 @@ def test_what_is_predicted_is_told_drawn_and_scored(trained: Path, data: Path, t
     x, y, w, h = told["boxes"][0]["bbox"]
     assert 0 <= x < x + w <= W
     assert 0 <= y < y + h <= H
+    assert all(box["score"] >= load(trained).card["threshold"] for box in told["boxes"])
     (drawn,) = tmp_path.glob("*.png")
     before, after = (np.asarray(Image.open(p)) for p in (data / "JPEGImages" / "22.png", drawn))
     assert before.shape == after.shape
@@ -196,7 +199,64 @@ def test_what_is_predicted_is_told_drawn_and_scored(trained: Path, data: Path, t
     assert result["examples"] == 6
     assert result["score"]["value"] == pytest.approx(summary["score"]["test"], abs=1e-6)
     assert cli.run(["evaluate", str(trained), str(data)]) == 0
-    assert "mAP50" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "mAP50" in text
+    assert "errors: " in text
+    assert all(name in text for name in (*CLASSES, "background"))
+
+
+def test_what_is_found_is_written_as_coco_and_read_back_by_its_tools(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    from faster_coco_eval import COCO
+
+    file = tmp_path / "found.json"
+    folder = str(data / "JPEGImages")
+    assert cli.run(["predict", str(trained), folder, "--coco", str(file), "--score", "0.2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["predictions"]
+    document = json.loads(file.read_text())
+    assert [row["file_name"] for row in document["images"]] == [row["file"] for row in told]
+    assert {(row["height"], row["width"]) for row in document["images"]} == {(H, W)}
+    assert len(document["annotations"]) == sum(len(row["boxes"]) for row in told) > 0
+    assert min(row["score"] for row in document["annotations"]) >= 0.2
+    truth = COCO(document)
+    assert len(truth.loadRes(document["annotations"]).anns) == len(document["annotations"])
+
+
+def test_what_is_of_a_detector_is_refused_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    runs = tmp_path / "runs"
+    assert cli.run(["train", "images", "--steps", "2", "--threads", "1", "--runs", str(runs), "--json"]) == 0
+    capsys.readouterr()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    assert cli.run(["predict", str(runs / "images-001"), str(tmp_path / "a.png"), "--score", "0.5"]) == 2
+    assert "--score: of a detector" in capsys.readouterr().err
+
+
+def test_the_report_has_curves_errors_and_pictures_with_boxes(trained: Path, boxed: Boxed):
+    found = json.loads((trained / "pictures" / "detection.json").read_text())
+    assert found["split"] == "test"
+    rows = boxed.rows(boxed.split["test"])
+    assert sum(row["boxes"] for row in found["classes"]) == (~boxed.hard[rows]).sum()
+    drawn = json.loads((trained / "pictures" / "drawn.json").read_text())
+    for picture in drawn:
+        right = sum(box["is"] == "right" for box in picture["boxes"])
+        missed = sum(box["is"] == "missed" for box in picture["boxes"])
+        i = list(boxed.files).index(picture["source"])
+        assert right + missed == (~boxed.of(i)[2]).sum()
+        assert picture["errors"] == sum(box["is"] in ("missed", "extra") for box in picture["boxes"])
+    page = (trained / "report.html").read_text()
+    for title in ("What it finds", "What it gets wrong", "What it sees", "Precision over recall"):
+        assert title in page
+    assert page.count("<image href=") == len(drawn)
+
+
+def test_the_threshold_is_chosen_without_the_test_pictures(trained: Path, boxed: Boxed, data: Path):
+    from gradlearn.evaluation_boxes import scored
+
+    model = load(trained)
+    valid = scored(model, boxed, boxed.split["valid"].astype(np.int64))
+    assert model.card["threshold"] == round(valid.threshold, 4)
+    assert json.loads((trained / "pictures" / "detection.json").read_text())["threshold"] == model.card["threshold"]
 
 
 def test_the_model_comes_back_as_it_was_saved(trained: Path, boxed: Boxed):
@@ -236,3 +296,26 @@ def test_equal_seeds_give_equal_runs_and_a_stopped_one_goes_on_as_if_it_had_not_
 def test_no_path_is_refused(capsys: pytest.CaptureFixture[str]):
     assert cli.run(["train", "detect"]) == 2
     assert "detect: no data; give a folder with boxes" in capsys.readouterr().err
+
+
+def test_an_export_finds_what_predict_finds_by_the_code_on_its_card(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    file = str(data / "JPEGImages" / "23.png")
+    assert cli.run(["predict", str(trained), file, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["predictions"]
+    for to, out in (("onnx", tmp_path / "squares.onnx"), ("torch", tmp_path / "torch")):
+        assert cli.run(["export", str(trained), "--to", to, "--out", str(out), "--json"]) == 0
+        done = json.loads(capsys.readouterr().out)
+        assert done["difference"] <= 1e-4
+        card = Path(done["card"])
+        code = card.read_text().partition("```python\n")[2].partition("```")[0].replace("picture.png", file)
+        monkeypatch.chdir(card.parent)
+        monkeypatch.syspath_prepend(str(card.parent))
+        exec(compile(code, str(card), "exec"), {"__name__": "card"})
+        printed = [line.split(" ", 2) for line in capsys.readouterr().out.splitlines()]
+        assert [name for name, _, _ in printed] == [box["class"] for box in told["boxes"]]
+        for (_, score, corners), box in zip(printed, told["boxes"], strict=True):
+            x, y, w, h = box["bbox"]
+            assert float(score) == pytest.approx(box["score"], abs=2e-3)
+            assert [float(v) for v in corners.strip("[]").split()] == pytest.approx([x, y, x + w, y + h], abs=0.2)

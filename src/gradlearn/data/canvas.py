@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GREY = 114  # of a canvas where there is no picture
+Fitted = tuple[np.ndarray, float, tuple[float, float], tuple[int, int]]  # picture, scale, offset x y, size h w of the file
 SIDE = 16  # of which the sides of a canvas are multiples
 
 
@@ -40,6 +41,7 @@ class Canvases:
     extents: np.ndarray  # (n, 2) int64: h, w of the picture on its canvas
     scales: np.ndarray  # (n,) canvas pixels to a pixel of the file
     offsets: np.ndarray  # (n, 2) x, y: pixels of the file that were left out at the left and above, less than one
+    sizes: np.ndarray  # (n, 2) int64: h, w of the file as it is shown
 
     def onto(self, boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
         """Boxes (m, 4) in pixels of their files, of these pictures (m,), on the canvas: float32."""
@@ -72,16 +74,14 @@ def lay(paths: Sequence[str], shape: tuple[int, int], max_pixels: int = MAX_PIXE
         pixels = torch.full((n, 3, height, width), GREY, dtype=torch.uint8)
     except RuntimeError:
         raise InputTrouble(f"canvas: {n:,} pictures of {height} x {width} do not fit in memory; give a smaller --size") from None
-    extents, scales, offsets = np.zeros((n, 2), np.int64), np.ones(n), np.zeros((n, 2))
-    for i, (picture, scale, offset) in enumerate(_decoded(paths, shape, max_pixels)):
-        extents[i], scales[i], offsets[i] = picture.shape[:2], scale, offset
+    extents, scales, offsets, sizes = np.zeros((n, 2), np.int64), np.ones(n), np.zeros((n, 2)), np.zeros((n, 2), np.int64)
+    for i, (picture, scale, offset, size) in enumerate(_decoded(paths, shape, max_pixels)):
+        extents[i], scales[i], offsets[i], sizes[i] = picture.shape[:2], scale, offset, size
         pixels[i, :, : picture.shape[0], : picture.shape[1]] = torch.from_numpy(picture.copy()).permute(2, 0, 1)
-    return Canvases(pixels, extents, scales, offsets)
+    return Canvases(pixels, extents, scales, offsets, sizes)
 
 
-def _decoded(
-    paths: Sequence[str], shape: tuple[int, int], max_pixels: int
-) -> Iterator[tuple[np.ndarray, float, tuple[float, float]]]:
+def _decoded(paths: Sequence[str], shape: tuple[int, int], max_pixels: int) -> Iterator[Fitted]:
     """Each picture as it lies on its canvas, decoded by a few threads, in order."""
     for path, found in zip(paths, in_order(partial(_fitted, shape=shape, max_pixels=max_pixels), paths), strict=True):
         if isinstance(found, Bad):
@@ -89,8 +89,8 @@ def _decoded(
         yield found
 
 
-def _fitted(path: str, shape: tuple[int, int], max_pixels: int) -> tuple[np.ndarray, float, tuple[float, float]] | Bad:
-    """(picture (h, w, 3), scale, offset of x and y) of one file."""
+def _fitted(path: str, shape: tuple[int, int], max_pixels: int) -> Fitted | Bad:
+    """One file as it lies on its canvas."""
     try:
         full = decode(load(path), None, 3, max_pixels)
     except Bad as bad:
@@ -99,6 +99,6 @@ def _fitted(path: str, shape: tuple[int, int], max_pixels: int) -> tuple[np.ndar
     scale = min(shape[0] / height, shape[1] / width)
     h, w = max(round(height * scale), 1), max(round(width * scale), 1)
     if (h, w) == (height, width):
-        return full, 1.0, (0.0, 0.0)
+        return full, 1.0, (0.0, 0.0), (height, width)
     back = min(width / w, height / h)  # as `cover` scales: what does not fit in proportion is cut off on both sides
-    return cover(full, (h, w)), 1.0 / back, ((width - w * back) / 2.0, (height - h * back) / 2.0)
+    return cover(full, (h, w)), 1.0 / back, ((width - w * back) / 2.0, (height - h * back) / 2.0), (height, width)

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlearn import chance
+from gradlearn.boxes import NOTHING
 from gradlearn.data.canvas import GREY, Canvases
 
 __all__ = ["Labelled", "Varied", "filled_up", "mosaic"]
 
-NOTHING = -1.0  # the label of a row that only fills up
 LEFT = 0.25  # share of a box that must be left for it to be asked for
 LEAST = 2.0  # pixels, width and height likewise
 MIDDLE = 127.0
@@ -47,7 +47,7 @@ class Labelled(NamedTuple):
 
     canvases: Canvases
     boxes: NDArray[np.float32]  # (m, 4), picture after picture
-    labels: NDArray[np.integer]  # (m,)
+    labels: NDArray[np.integer]  # (m,) classes; HARD - class of a hard one
     first: NDArray[np.int64]  # (n + 1,): the boxes of picture i are first[i] to first[i + 1]
 
     def rows(self, pictures: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -30,6 +30,8 @@ CLEAR = 0.1  # iou with true boxes below which a place has none
 def flip_ratios(data: Labelled, pictures: NDArray[np.integer], classes: int, seed: int = 0) -> tuple[float | None, float | None]:
     """r of flips (left and right, up and down) for the boxes of these pictures; None where a classifier could not tell."""
     rows, which = data.rows(pictures)
+    asked = data.labels[rows] >= 0
+    rows, which = rows[asked], which[asked]
     order = chance.permutation(len(rows), seed, "things")[:MOST]
     boxes, picture, labels = data.boxes[rows[order]], pictures[which[order]], data.labels[rows[order]]
     elsewhere, other = _elsewhere(data, boxes, pictures, seed)

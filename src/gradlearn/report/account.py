@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradlearn.errors import printable
-from gradlearn.report import confusion, mistakes, reliability, story, words
+from gradlearn.report import confusion, detection, mistakes, reliability, story, words
 from gradlearn.report import facts as measured
 from gradlearn.report.facts import Facts
 from gradlearn.report.folder import Run
@@ -38,7 +38,8 @@ def answers(run: Run) -> list[tuple[str, str]]:
     """(question, answer) pairs; questions without an answer are left out."""
     facts = measured.gather(run.settings, run.steps, run.scores)
     found = run.settings.get("task") == "detect"  # things are found or missed there: no share of them is guessed right
-    counts = None if found else confusion.tally(run.confusion)
+    known = confusion.tally(run.confusion)
+    counts = None if found else known
     pairs = [
         ("What was trained?", trained(run.settings, facts)),
         ("Who chose what?", chosen(run.settings)),
@@ -46,8 +47,9 @@ def answers(run: Run) -> list[tuple[str, str]]:
         ("How did it go?", went(run, facts)),
         ("Was there trouble?", story.trouble(run.findings, run.actions) if facts.steps else ""),
         ("How good is it?", good(facts, run.settings, counts)),
+        ("What does it find?", detection.told(detection.read(run.detection), known)),
         ("How sure is that?", sure(facts, run.settings)),
-        ("Which pictures does it get wrong?", wrong(run, counts)),
+        ("Which pictures does it get wrong?", detection.hardest(run.drawn) if found else wrong(run, counts)),
         ("How sure may one be of its probabilities?", reliability.told(run)),
         ("Is anything wrong with the data?", faults(run)),
         ("What next?", following(run, facts, counts)),

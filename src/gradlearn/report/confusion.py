@@ -30,6 +30,7 @@ class Tally:
     matrix: tuple[tuple[int, ...], ...]  # (k, k), rows = truth
     known: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # examples of each class in other parts: train, valid
     split: str = ""  # which part was scored; empty: not on record
+    background: bool = False  # the last is not a class but nothing there: of detectors
 
     @property
     def total(self) -> int:
@@ -104,7 +105,11 @@ def tally(value: Mapping[str, Any]) -> Tally | None:
         rows.append(tuple(int(n) for n in numbers if n is not None))
     split = value.get("split")
     return Tally(
-        tuple(printable(c, 120) for c in classes), tuple(rows), _known(value, len(classes)), split if split in PARTS else ""
+        tuple(printable(c, 120) for c in classes),
+        tuple(rows),
+        _known(value, len(classes)),
+        split if split in PARTS else "",
+        value.get("background") is True and len(classes) > 1,
     )
 
 
@@ -189,17 +194,18 @@ def confused(counts: Tally) -> str:
 
 def by_class(counts: Tally) -> str:
     """Recall, precision and F1 of each class, worst recall first; of very many classes the worst, and all of them folded."""
-    order = sorted(range(len(counts.classes)), key=lambda i: (counts.recall(i) is None, counts.recall(i) or 0.0))
+    every = range(len(counts.classes) - counts.background)
+    order = sorted(every, key=lambda i: (counts.recall(i) is None, counts.recall(i) or 0.0))
     rest = len(order) - ROWS
     note = ""
     if rest > 0:
         note = f'<p class="small">The other {rest} classes have a higher recall, or no example.</p>'
-        note += f"<details><summary>All {words.count(len(order))} classes</summary>{_table(counts, range(len(order)))}</details>"
+        note += f"<details><summary>All {words.count(len(order))} classes</summary>{_table(counts, every)}</details>"
     return _macro(counts) + _table(counts, order[:ROWS]) + note
 
 
 def _macro(counts: Tally) -> str:
-    if counts.balanced is None or len(counts.classes) < 3:
+    if counts.balanced is None or len(counts.classes) < 3 or counts.background:
         return ""
     numbers = f"{words.percent(counts.balanced)}, macro F1 {words.percent(counts.macro)}"
     return f'<p class="small after">With each class counted the same, however rare: balanced accuracy {numbers}.</p>'
@@ -216,7 +222,7 @@ def _table(counts: Tally, order: Sequence[int]) -> str:
     for i in order:
         recall = counts.recall(i)
         cells = [html.escape(counts.classes[i]), *(words.count(counts.known[part][i]) for part in parts)]
-        cells += [words.count(counts.support[i]), f"{words.percent(recall)}{_meter(recall)}", words.percent(counts.precision(i))]
+        cells += [words.count(counts.support[i]), f"{words.percent(recall)}{meter(recall)}", words.percent(counts.precision(i))]
         cells += [words.percent(counts.f1(i)), _most_taken_for(counts, i)]
         rows.append("<tr>" + "".join(f'<td class="{c}">{cell}</td>' for cell, c in zip(cells, css, strict=True)) + "</tr>")
     table = f'<table class="sort"><thead><tr>{top}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
@@ -228,10 +234,13 @@ def _most_taken_for(counts: Tally, i: int) -> str:
     if not others:
         return ""
     n, j = max(others, key=lambda cell: (cell[0], -cell[1]))
+    if counts.background and j == len(counts.classes) - 1:
+        return f'nothing <span class="lede">({words.count(n)} missed)</span>'
     return f'{html.escape(counts.classes[j])} <span class="lede">({words.count(n)})</span>'
 
 
-def _meter(share: float | None) -> str:
+def meter(share: float | None) -> str:
+    """A bar as long as the share, behind a number."""
     width = 0.0 if share is None else 110 * share
     return (
         '<svg class="meter" viewBox="0 0 110 8" aria-hidden="true"><rect class="back" width="110" height="8" rx="4"/>'

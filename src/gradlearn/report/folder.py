@@ -46,6 +46,8 @@ class Run:
     suspects: dict[str, Any] = field(default_factory=dict)  # labels in doubt
     looks: list[dict[str, Any]] = field(default_factory=list)  # pictures with the pixels that an answer rests on
     filters: dict[str, Any] = field(default_factory=dict)  # of the first layer
+    detection: dict[str, Any] = field(default_factory=dict)  # averages, curves and errors of a detector
+    drawn: list[dict[str, Any]] = field(default_factory=list)  # pictures with the boxes found in them
 
     @property
     def stop(self) -> dict[str, Any] | None:
@@ -91,6 +93,8 @@ def read(folder: Path) -> Run:
         suspects=_json(seen / "suspects.json", dict, notes) or {},
         looks=_dicts(_json(seen / "looks.json", list, notes)),
         filters=_json(seen / "filters.json", dict, notes) or {},
+        detection=_json(seen / "detection.json", dict, notes) or {},
+        drawn=_dicts(_json(seen / "drawn.json", list, notes)),
     )
 
 

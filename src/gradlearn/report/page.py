@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gradlearn.errors import ResourceTrouble
 from gradlearn.record import disk
-from gradlearn.report import account, confusion, curves, mistakes, reliability, sight, story, tables, words
+from gradlearn.report import account, confusion, curves, detection, mistakes, reliability, sight, story, tables, words
 from gradlearn.report import facts as measured
 from gradlearn.report.curves import Event
 from gradlearn.report.facts import Facts
@@ -45,6 +45,7 @@ def render(folder: Path) -> str:
             _cards(run, facts),
             _account(run),
             _curves(run, facts, events),
+            _found(run),
             _mistakes(run, facts),
             _trust(run),
             _sight(run),
@@ -181,6 +182,34 @@ def _curves(run: Run, facts: Facts, events: list[Event]) -> str:
     return _section("Curves", content, lede)
 
 
+def _found(run: Run) -> str:
+    """Of a detector."""
+    found = detection.read(run.detection)
+    if found is None:
+        return ""
+    where = confusion.PARTS.get(found.split, "scored")
+    lede = (
+        f"On {words.plural(found.pictures, where + ' picture')}. AP50 counts a box as right where it overlaps the true one by half "
+    )
+    lede += "(IoU .5); mAP averages that over ten overlaps, .50 to .95."
+    parts = [_section("What it finds", detection.table(found) + detection.curves(found), lede)]
+    lede = f"Among boxes with a score of at least {found.threshold:.2f}, where precision and recall are best together (F1)."
+    parts.append(_section("What it gets wrong", detection.errors(found), lede))
+    if pictures := detection.gallery(run):
+        lede = "Point at a box to read its class and its score."
+        parts.append(_section("What it sees", pictures, lede))
+    return "".join(parts)
+
+
+def _background(counts: confusion.Tally, where: str) -> str:
+    k = len(counts.classes) - 1
+    found, true = sum(counts.matrix[i][i] for i in range(k)), sum(counts.support[:k])
+    return (
+        f"{words.plural(true, 'box', 'boxes')} {where}, {words.count(found)} of them found. Rows are the truth, columns the guess; "
+        "the last column is what was missed, the last row what was found where nothing is."
+    )
+
+
 def _mistakes(run: Run, facts: Facts) -> str:
     counts = confusion.tally(run.confusion)
     parts = []
@@ -190,6 +219,7 @@ def _mistakes(run: Run, facts: Facts) -> str:
         lede = f"{words.count(counts.total)} examples {where}, {words.count(counts.total - counts.right)} of them wrong."
         if len(counts.classes) <= confusion.MOST:
             lede += " Rows are the truth, columns the guess; a colour is as strong as the share of its row."
+        lede = _background(counts, where) if counts.background else lede
         parts.append(_section("Which class is taken for which", confusion.draw(counts), lede))
     if run.mistakes:
         lede = "The most confident wrong answers, with the probability that the model gave them."

@@ -13,16 +13,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradlearn.boxes import HARD
+from gradlearn.data.arranged import Arranged
 from gradlearn.data.canvas import Canvases, canvas_shape, lay
-from gradlearn.data.mosaic import Labelled, Varied, filled_up, mosaic
+from gradlearn.data.mosaic import Labelled, Varied
 from gradlearn.data.things import flip_ratios
-from gradlearn.detected import detect, gathered
+from gradlearn.detected import TOLD, Answers, detect, gathered, interface
 from gradlearn.detection import detection_losses
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find
@@ -33,12 +35,13 @@ from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
 if TYPE_CHECKING:
     from gradlearn.data.boxes.boxed import Boxed
+    from gradlearn.detection_errors import Found
     from gradlearn.detection_score import Score as BoxScore
     from gradlearn.loop import Descent
     from gradlearn.record.record import Record
     from gradlearn.start import Start
 
-__all__ = ["Detect"]
+__all__ = ["Detect", "Answers", "interface"]
 
 WIDTHS = (16, 24, 32, 48, 64)
 SIZES = (320, 1280)  # pixels of the longer side, where none is asked for
@@ -46,33 +49,16 @@ SMALL = 24.0  # pixels that a box of the smallest class should have on a side
 CELLS = (2.0, 6.0)  # strides that boxes on the finest and on the coarsest level should have on a side
 PART = 16  # pictures scored at once
 SAME = 0.5  # share of what is known of boxes that is known of their flips, from which these are trained on
-LATE, NARROW = 0.15, (0.8, 1.25)  # share of the run in which pictures are whole, and how far they are zoomed then
 LOOKED_AT = 1000  # pictures, for that
 
 
-class DetectData:
-    """Some of the pictures as `Data`; training draws put them together anew, draw -1 leaves them as they are."""
+class Judged(NamedTuple):
+    """What was found in some pictures, and how good that is."""
 
-    def __init__(self, labelled: Labelled, rows: np.ndarray, varied: Varied | None = None) -> None:
-        self.labelled, self.rows, self.varied = labelled, torch.from_numpy(np.asarray(rows, np.int64)), varied
-        self.until, self.late = (0.0 if varied is None else 1.0 - LATE), False
-
-    def follow(self, share: float) -> None:
-        """In the last part of a run pictures are trained on as they will be seen: whole, one at a time."""
-        self.late = share >= self.until
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __call__(self, index: Tensor, draw: int) -> Batch:
-        """Pictures (n, 3, h, w) uint8, and (n, most, 5) label, x1, y1, x2, y2, filled up with rows labelled -1."""
-        rows = self.rows.index_select(0, index)
-        if draw >= 0 and self.varied is not None:
-            varied = replace(self.varied, share=0.0, zoom=NARROW) if self.late else self.varied
-            return Batch(*mosaic(self.labelled, rows, self.rows, draw, varied), rows, draw)
-        boxes, picture = self.labelled.rows(rows.numpy())
-        y = filled_up(self.labelled.boxes[boxes], self.labelled.labels[boxes], picture, len(rows))
-        return Batch(self.labelled.canvases.pixels.index_select(0, rows), y, rows, draw)
+    data: Data
+    pictures: np.ndarray  # (n,) int64
+    found: Found
+    score: BoxScore
 
 
 class Detect:
@@ -91,13 +77,13 @@ class Detect:
         self.boxed, self.plan, self.canvases = boxed, plan, canvases
         self.picture = np.repeat(np.arange(len(boxed)), np.diff(boxed.first))
         self.on_canvas = canvases.onto(boxed.boxes, self.picture)
-        asked = ~boxed.hard
-        first = np.concatenate([[0], np.cumsum(np.bincount(self.picture[asked], minlength=len(boxed)))])
-        self.labelled = Labelled(canvases, self.on_canvas[asked], boxed.labels[asked], first)
+        labels = np.where(boxed.hard, HARD - boxed.labels, boxed.labels).astype(np.int64)
+        self.labelled = Labelled(canvases, self.on_canvas, labels, boxed.first)
         self.shape = (*(int(k) for k in canvases.pixels.shape[2:]), 3)
         self.n, self.nbytes = len(boxed.split["train"]), canvases.pixels.nbytes
         self.notes, self.fingerprint = boxed.notes, boxed.fingerprint
-        self.scored: tuple[Data, BoxScore] | None = None  # the last
+        self.judged: Judged | None = None  # the last
+        self.threshold = TOLD  # score from which a box is told, once it is known
         self.start: Start | None = None  # weights that a new network begins with
 
     @classmethod
@@ -144,8 +130,8 @@ class Detect:
 
     def _strides(self) -> tuple[list[int], str]:
         """Levels for boxes of these sizes: the smallest are to have two strides, the largest six at most."""
-        rows, _ = self.labelled.rows(self.boxed.split["train"])
-        boxes = self.labelled.boxes[rows]
+        rows = self.boxed.rows(self.boxed.split["train"])
+        boxes = self.on_canvas[rows[~self.boxed.hard[rows]]]
         sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1)) if len(boxes) else np.array([64.0])
         small, large = np.quantile(sides, [0.05, 0.95])
         finest = min(max(2 ** math.floor(math.log2(max(small / CELLS[0], 1.0))), 8), 16)
@@ -156,7 +142,7 @@ class Detect:
     @property
     def targets(self) -> float:
         """Numbers to be told, of all boxes of the training pictures, to a parameter of the model."""
-        boxes = np.diff(self.labelled.first)[self.boxed.split["train"]].sum()
+        boxes = (~self.boxed.hard[self.boxed.rows(self.boxed.split["train"])]).sum()
         network = self._network(self.plan.get("detector.width", 32))
         return 5.0 * float(boxes) / sum(p.numel() for p in network.parameters())
 
@@ -220,12 +206,12 @@ class Detect:
         made.calibrate(self.canvases.pixels[torch.from_numpy(rows).long()])
         return made.to(memory_format=torch.channels_last)
 
-    def data(self, split: str) -> DetectData:
+    def data(self, split: str) -> Arranged:
         """Pictures of one split; only those of training are put together anew."""
         varied = Varied(mirror=bool(self.plan.get("mirror", True)), upend=bool(self.plan.get("upend", False)))
-        return DetectData(self.labelled, self.boxed.split[split], varied if split == "train" else None)
+        return Arranged(self.labelled, self.boxed.split[split], varied if split == "train" else None)
 
-    def held(self, split: str) -> DetectData | None:
+    def held(self, split: str) -> Arranged | None:
         """Pictures of valid or test; None where there are none."""
         return self.data(split) if len(self.boxed.split[split]) else None
 
@@ -241,15 +227,15 @@ class Detect:
 
     def score(self, model: nn.Module, data: Data) -> Score:
         """Average precision: over overlaps of 0.5 to 0.95, at 0.5, and that of each class at 0.5."""
-        result = self.box_score(model, data)
-        self.scored = (data, result)
+        self.judged = self.judge(model, data)
+        result = self.judged.score
         known = {"mAP": result.map, "mAP50": result.map50}
         known |= {f"AP50 {name}": float(ap) for name, ap in zip(self.boxed.classes, result.ap50, strict=True)}
         numbers = {name: value for name, value in known.items() if math.isfinite(value)}  # a class without boxes has none
         return Score("mAP", True, numbers.get("mAP", 0.0), numbers)
 
-    def box_score(self, model: nn.Module, data: Data) -> BoxScore:
-        """Averages and errors of the model, in evaluation mode, on these pictures."""
+    def judge(self, model: nn.Module, data: Data, threshold: float | None = None) -> Judged:
+        """What the model, in evaluation mode, finds in these pictures, and how good that is; `threshold` as for `score`."""
         from gradlearn.detection_score import score
 
         found, rows = [], []
@@ -259,7 +245,8 @@ class Detect:
             found += detect(cast(Detector, model), batch.x, extents)
             rows += batch.index.tolist()
         pictures = np.array(rows, np.int64)
-        return score(self.boxed, pictures, gathered(found, self.canvases, pictures))
+        boxes = gathered(found, self.canvases, pictures)
+        return Judged(data, pictures, boxes, score(self.boxed, pictures, boxes, threshold))
 
     def described(self) -> dict[str, Any]:
         """The [data] table of run.toml."""
@@ -278,17 +265,10 @@ class Detect:
         return 0.0
 
     def show(self, descent: Descent, record: Record) -> None:
-        """Write what the report shows of the trained model beside curves: which class is taken for which, errors by kind, lint."""
-        data = descent.test if descent.test is not None and len(descent.test) else descent.valid
-        assert data is not None, "a run of pictures with boxes has validation data"
-        scored = (
-            self.scored if self.scored is not None and self.scored[0] is data else (data, self.box_score(descent.theta.model, data))
-        )
-        result = scored[1]
-        names = [*self.boxed.classes, "background"]
-        record.write_json("pictures/confusion.json", {"classes": names, "matrix": result.confusion.tolist()})
-        record.write_json("pictures/errors.json", {"threshold": result.threshold, "errors": result.errors})
-        record.write_json("pictures/lint.json", self.notes)
+        """Write what the report shows of the trained model beside curves."""
+        from gradlearn.seen_boxes import write_boxes
+
+        self.threshold = write_boxes(self, descent, record)
 
     def card(self) -> dict[str, Any]:
         """What `predict` and `load` need beside the weights."""
@@ -299,6 +279,7 @@ class Detect:
             "shape": list(self.shape),
             "size": self.plan["size"],
             "classes": list(self.boxed.classes),
+            "threshold": round(self.threshold, 4),
         }
 
     @staticmethod
