@@ -68,6 +68,15 @@ def test_a_number_is_worse_by_more_than_a_hundredth():
     assert not chosen(mse(1.0), mse(1.009))
 
 
+def test_a_score_without_a_loss_is_judged_by_itself_alone():
+    def precision(value: float) -> Score:
+        return Score("mAP", True, value, {"mAP": value})
+
+    assert not chosen(precision(0.4954), precision(0.4967))
+    assert not chosen(precision(0.4967), precision(0.4954))
+    assert chosen(precision(0.51), precision(0.4954))
+
+
 def test_as_often_right_but_far_too_sure_is_worse():
     assert chosen(accuracy(0.8, 0.5), accuracy(0.8, 0.71))
     assert not chosen(accuracy(0.8, 0.5), accuracy(0.8, 0.69))

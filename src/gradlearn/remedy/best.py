@@ -2,7 +2,7 @@
 
     gain = score_best - score_last,   error = sqrt(p (1 - p) / n) of a share p of n examples, a hundredth of other scores
     keep the best  <=>  gain > 2 error   or   gain > error  and  its loss is not much higher
-                   or   gain > -error / 2  and  loss_last > (1 + times / sqrt n) loss_best
+                   or   gain > -error / 2  and  loss_last > (1 + times / sqrt n) loss_best        where the score has a loss
 
 The best of many looks flatters itself, so a little worse is no reason; the rate falls to zero at the end, and the last weights are
 the best by default. Where a model has learned its examples by heart, it may be as often right as before and far too sure of itself:
@@ -75,10 +75,11 @@ class Best:
     def choose(self, best: Score, at: int, last: Score, t: int, n: int) -> Action | None:
         """At the end: whether the weights of step `at` take the place of the last, scored on n validation examples."""
         gain, clearly, name = merit(best) - merit(last), error(best, n), last.name
-        much = 1.0 + self.times / math.sqrt(n)
-        if gain > 2.0 * clearly or (gain > clearly and loss(best) < much * loss(last)) or not math.isfinite(merit(last)):
+        much, known = 1.0 + self.times / math.sqrt(n), "loss" in best.all and "loss" in last.all
+        fair = not known or loss(best) < much * loss(last)
+        if gain > 2.0 * clearly or (gain > clearly and fair) or not math.isfinite(merit(last)):
             why = f"validation {name} {best.value:.4g} after step {at}, {last.value:.4g} at the end"
-        elif gain > -0.5 * clearly and loss(last) > much * loss(best):
+        elif known and gain > -0.5 * clearly and loss(last) > much * loss(best):
             why = f"validation loss {loss(best):.4g} after step {at}, {loss(last):.4g} at the end"
         else:
             return None
