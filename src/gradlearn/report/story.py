@@ -233,7 +233,9 @@ def _turns(same: Sequence[dict[str, Any]]) -> list[str]:
     for dial in dict.fromkeys(a["dial"] for a in same):
         turns = [a for a in same if a["dial"] == dial]
         times = f"in {len(turns)} turns" if len(turns) > 1 else f"at step {words.count(turns[0]['t'])}"
-        clauses.append(f"the {printable(dial or 'unnamed', 40)} dial was turned{_change(turns)} {times}")
+        back = len(turns) > 1 and turns[0]["before"] == turns[-1]["after"] is not None
+        how = f" and came back to {words.number(turns[-1]['after'], 4)}" if back else _change(turns)
+        clauses.append(f"the {printable(dial or 'unnamed', 40)} dial was turned{how} {times}")
     return clauses
 
 
