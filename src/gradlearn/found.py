@@ -59,7 +59,9 @@ def find_boxes(model: Loaded, files: Sequence[str], floor: float | None = None) 
         part = files[a : a + PART]
         canvases = lay(part, (height, width))
         with evaluating(model.model):
-            seen = detect(cast("Detector", model.model), canvases.pixels, torch.from_numpy(canvases.extents), floor)
+            seen = detect(
+                cast("Detector", model.model), canvases.take(np.arange(len(part))), torch.from_numpy(canvases.extents), floor
+            )
         for i, (file, found) in enumerate(zip(part, seen, strict=True)):
             boxes = canvases.back(found.boxes.numpy(), np.full(len(found.boxes), i))
             h, w = (int(v) for v in canvases.sizes[i])

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from gradlearn.data.canvas import GREY, SIDE, canvas_shape, lay
+from gradlearn.data.stored import Stored
 from gradlearn.errors import InputTrouble
 
 SIZES = [(60, 90), (31, 90), (90, 40), (200, 300), (64, 96)]
@@ -41,11 +42,11 @@ def test_boxes_go_where_the_pixels_go(tmp_path: Path):
         assert eh / h == pytest.approx(ew / w, abs=0.02)
         assert eh == 64 or ew == 96
         x1, y1, x2, y2 = canvases.onto(box_of(i)[None], np.array([i]))[0]
-        white = canvases.pixels[i, 0, :eh, :ew] > 127
+        white = canvases.take(np.array([i]))[0, 0, :eh, :ew] > 127
         rows, columns = white.nonzero(as_tuple=True)
         for edge, pixel in ((y1, rows.min()), (y2, rows.max() + 1), (x1, columns.min()), (x2, columns.max() + 1)):
             assert abs(float(edge) - int(pixel)) <= 1.0
-        beyond = canvases.pixels[i].clone()
+        beyond = canvases.take(np.array([i]))[0]
         beyond[:, :eh, :ew] = GREY
         assert bool((beyond == GREY).all())
 
@@ -61,7 +62,7 @@ def test_a_picture_of_the_size_of_the_canvas_is_left_as_it_is(tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     canvases = lay([str(tmp_path / "a.png")], (64, 96))
-    assert torch.equal(canvases.pixels[0], torch.from_numpy(pixels).permute(2, 0, 1))
+    assert torch.equal(canvases.take(np.array([0]))[0], torch.from_numpy(pixels).permute(2, 0, 1))
     assert canvases.scales.tolist() == [1.0]
 
 
@@ -78,3 +79,23 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path):
         lay([str(tmp_path / "a.png")], (64, 96))
     with pytest.raises(InputTrouble, match="no pictures"):
         canvas_shape(np.zeros((0, 2)), 320)
+
+
+def test_pictures_beyond_memory_lie_in_a_file_and_are_the_same(tmp_path: Path):
+    paths = files(tmp_path)
+    inside, outside = lay(paths, (64, 96)), lay(paths, (64, 96), memory=1000, cache=tmp_path / "cache")
+    assert isinstance(inside.pixels, torch.Tensor)
+    assert isinstance(outside.pixels, Stored)
+    assert outside.pixels.nbytes == (tmp_path / "cache").stat().st_size == inside.pixels.nbytes
+    rows = np.array([3, 0, 3])
+    assert torch.equal(inside.take(rows), outside.take(rows))
+    for a, b in ((inside.extents, outside.extents), (inside.scales, outside.scales), (inside.sizes, np.array(SIZES))):
+        assert np.array_equal(a, b)
+
+
+def test_a_file_that_cannot_be_read_leaves_no_cache_behind(tmp_path: Path):
+    paths = files(tmp_path)
+    Path(paths[2]).write_bytes(b"no picture")
+    with pytest.raises(InputTrouble, match=r"2\.png"):
+        lay(paths, (64, 96), memory=1000, cache=tmp_path / "cache")
+    assert not list(tmp_path.glob("cache*"))

@@ -268,7 +268,7 @@ def test_the_model_comes_back_as_it_was_saved(trained: Path, boxed: Boxed):
     assert load(trained).classes == CLASSES
 
 
-def begun(data: Path, runs: Path, stop: int = -1) -> Path:
+def begun(data: Path, runs: Path, stop: int = -1, **reading: int) -> Path:
     """A run of eight steps; a signal comes after step `stop`."""
     from gradlearn.session import begin
 
@@ -277,7 +277,7 @@ def begun(data: Path, runs: Path, stop: int = -1) -> Path:
             os.kill(os.getpid(), signal.SIGTERM)
 
     user = {"steps": 8, "threads": 1, "batch": 4, "detector.width": 8, "detector.precision": "float32"}
-    begin("detect", data, user, {"size": 64}, runs, None, time.monotonic(), show, lambda line: None)
+    begin("detect", data, user, {"size": 64} | reading, runs, None, time.monotonic(), show, lambda line: None)
     return runs / "detect-001"
 
 
@@ -291,6 +291,14 @@ def test_equal_seeds_give_equal_runs_and_a_stopped_one_goes_on_as_if_it_had_not_
     assert "resumed at step 5 of 8" in resumed(stopped)
     for other in (again, stopped):
         assert all(torch.equal(value, weights(other)[name]) for name, value in weights(whole).items())
+
+
+def test_pictures_beyond_memory_are_read_from_a_file_and_the_run_is_the_same(data: Path, tmp_path: Path):
+    inside, outside = begun(data, tmp_path / "a"), begun(data, tmp_path / "b", memory=10_000)
+    assert "are read from disk, not memory" in (outside / "pictures" / "lint.json").read_text()
+    assert "are read from disk, not memory" not in (inside / "pictures" / "lint.json").read_text()
+    assert all(torch.equal(value, weights(outside)[name]) for name, value in weights(inside).items())
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["detect-001"]
 
 
 def test_no_path_is_refused(capsys: pytest.CaptureFixture[str]):

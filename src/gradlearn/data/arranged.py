@@ -44,4 +44,4 @@ class Arranged:
             return Batch(*mosaic(self.labelled, rows, self.rows, draw, varied), rows, draw)
         boxes, picture = self.labelled.rows(rows.numpy())
         y = filled_up(self.labelled.boxes[boxes], self.labelled.labels[boxes], picture, len(rows))
-        return Batch(self.labelled.canvases.pixels.index_select(0, rows), y, rows, draw)
+        return Batch(self.labelled.canvases.take(rows.numpy()), y, rows, draw)

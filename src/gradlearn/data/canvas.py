@@ -2,13 +2,14 @@
 
     on the canvas = (in the file - offset) * scale,       pixels (n, 3, h, w) uint8, grey where no picture is
 
-Decoded once and kept in memory at the size that is trained on, so that a batch is a few copies; 1,000 pictures of 640 x 480 take
-0.9 GB. The canvas is as high and as wide as nine in ten of the pictures are when their longer sides are `size`: pictures of one
-shape waste none of it.
+Decoded once and kept at the size that is trained on, in memory or, where they are more than is set aside, in a file: a batch is a
+few copies. 1,000 pictures of 640 x 480 take 0.9 GB. The canvas is as high and as wide as nine in ten of the pictures are when their
+longer sides are `size`: pictures of one shape waste none of it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from gradlearn.data.fill import in_order
 from gradlearn.data.header import MAX_PIXELS
 from gradlearn.data.place import load
 from gradlearn.data.reject import Bad, reject
+from gradlearn.data.stored import Stored, sink
 from gradlearn.errors import InputTrouble
 
 if TYPE_CHECKING:
@@ -37,11 +39,17 @@ SIDE = 16  # of which the sides of a canvas are multiples
 class Canvases:
     """n pictures, each on a canvas of its own."""
 
-    pixels: Tensor  # (n, 3, h, w) uint8
+    pixels: Tensor | Stored  # (n, 3, h, w) uint8
     extents: np.ndarray  # (n, 2) int64: h, w of the picture on its canvas
     scales: np.ndarray  # (n,) canvas pixels to a pixel of the file
     offsets: np.ndarray  # (n, 2) x, y: pixels of the file that were left out at the left and above, less than one
     sizes: np.ndarray  # (n, 2) int64: h, w of the file as it is shown
+
+    def take(self, rows: np.ndarray) -> Tensor:
+        """The pictures of these numbers, (k, 3, h, w) uint8."""
+        if isinstance(self.pixels, Tensor):
+            return self.pixels.index_select(0, torch.from_numpy(np.asarray(rows, np.int64)))
+        return torch.from_numpy(self.pixels.take(rows))
 
     def onto(self, boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
         """Boxes (m, 4) in pixels of their files, of these pictures (m,), on the canvas: float32."""
@@ -67,18 +75,31 @@ def _upward(length: float) -> int:
     return int(-(-round(float(length)) // SIDE)) * SIDE
 
 
-def lay(paths: Sequence[str], shape: tuple[int, int], max_pixels: int = MAX_PIXELS) -> Canvases:
-    """Decode these files onto canvases of this shape. Raises InputTrouble for one that cannot be read."""
+def lay(
+    paths: Sequence[str],
+    shape: tuple[int, int],
+    max_pixels: int = MAX_PIXELS,
+    memory: int | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> Canvases:
+    """Decode these files onto canvases of this shape: in `memory` bytes where that is enough or None, else in the file `cache`.
+
+    Raises InputTrouble for a file that cannot be read, ResourceTrouble where there is no room.
+    """
     n, (height, width) = len(paths), shape
-    try:
-        pixels = torch.full((n, 3, height, width), GREY, dtype=torch.uint8)
-    except RuntimeError:
-        raise InputTrouble(f"canvas: {n:,} pictures of {height} x {width} do not fit in memory; give a smaller --size") from None
+    into = sink(n, (3, height, width), memory, cache)
     extents, scales, offsets, sizes = np.zeros((n, 2), np.int64), np.ones(n), np.zeros((n, 2)), np.zeros((n, 2), np.int64)
-    for i, (picture, scale, offset, size) in enumerate(_decoded(paths, shape, max_pixels)):
-        extents[i], scales[i], offsets[i], sizes[i] = picture.shape[:2], scale, offset, size
-        pixels[i, :, : picture.shape[0], : picture.shape[1]] = torch.from_numpy(picture.copy()).permute(2, 0, 1)
-    return Canvases(pixels, extents, scales, offsets, sizes)
+    try:
+        for i, (picture, scale, offset, size) in enumerate(_decoded(paths, shape, max_pixels)):
+            extents[i], scales[i], offsets[i], sizes[i] = picture.shape[:2], scale, offset, size
+            canvas = np.full((3, height, width), GREY, np.uint8)
+            canvas[:, : picture.shape[0], : picture.shape[1]] = picture.transpose(2, 0, 1)
+            into.put(canvas[None])
+        pixels = into.close()
+    except BaseException:
+        into.drop()
+        raise
+    return Canvases(pixels if isinstance(pixels, Stored) else torch.from_numpy(pixels), extents, scales, offsets, sizes)
 
 
 def _decoded(paths: Sequence[str], shape: tuple[int, int], max_pixels: int) -> Iterator[Fitted]:

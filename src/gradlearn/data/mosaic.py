@@ -100,7 +100,7 @@ def mosaic(data: Labelled, rows: Tensor, pool: Tensor, draw: int, how: Varied) -
     x = _side(data.canvases.extents[source, 1], zoom, across, width, cell % 2 == 1, u("x"))
     y = _side(data.canvases.extents[source, 0], zoom, down, height, cell // 2 == 1, u("y"))
     mirrored, upended = how.mirror & (u("mirror") < 0.5), how.upend & (u("upend") < 0.5)
-    pixels = _pasted(data.canvases.pixels, source, x, y, mirrored, upended)
+    pixels = _pasted(data.canvases, source, x, y, mirrored, upended)
     if how.colour:
         pixels = _coloured(pixels, draw, how.colour)
     return pixels, _boxes(data, source, x, y, mirrored, upended, n)
@@ -124,13 +124,18 @@ def _side(
 
 
 def _pasted(
-    pixels: Tensor, source: NDArray[np.int64], x: _Side, y: _Side, mirrored: NDArray[np.bool_], upended: NDArray[np.bool_]
+    canvases: Canvases, source: NDArray[np.int64], x: _Side, y: _Side, mirrored: NDArray[np.bool_], upended: NDArray[np.bool_]
 ) -> Tensor:
     """(n, 3, h, w): every cell scaled, smoothed against aliasing, and put in its place; a few calls a picture, each on bytes."""
+    there = (x.shown > 0) & (y.shown > 0)
+    pixels, at = canvases.pixels, source
+    if not isinstance(pixels, Tensor):  # from a file each that is shown is read once
+        rows, at = np.unique(np.where(there, source, source[:, :1]), return_inverse=True)
+        pixels, at = canvases.take(rows), at.reshape(source.shape)
     new = torch.full((len(source), *pixels.shape[1:]), GREY, dtype=torch.uint8)
-    for i, k in zip(*np.nonzero((x.shown > 0) & (y.shown > 0)), strict=True):
+    for i, k in zip(*np.nonzero(there), strict=True):
         (a, b), (h, w) = (y.source[i, k], x.source[i, k]), (int(y.shown[i, k]), int(x.shown[i, k]))
-        part = pixels[source[i, k], :, a : a + y.taken[i, k], b : b + x.taken[i, k]]
+        part = pixels[at[i, k], :, a : a + y.taken[i, k], b : b + x.taken[i, k]]
         if part.shape[1:] != (h, w):
             part = F.interpolate(part[None], (h, w), mode="bilinear", antialias=True)[0]
         turned = [d for d, yes in ((1, upended[i, k]), (2, mirrored[i, k])) if yes]

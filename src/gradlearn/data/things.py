@@ -61,12 +61,13 @@ def _elsewhere(
 
 def _shrunk(data: Labelled, boxes: NDArray[np.floating], picture: NDArray[np.integer]) -> NDArray[np.float32]:
     """(m, SIDE, SIDE, 3): what is in the boxes of these pictures."""
-    pixels = data.canvases.pixels
-    height, width = (int(k) for k in pixels.shape[2:])
+    height, width = (int(k) for k in data.canvases.pixels.shape[2:])
     low = np.clip(np.floor(boxes[:, :2]), 0, (width - 1, height - 1)).astype(np.int64)
     high = np.maximum(np.clip(np.ceil(boxes[:, 2:]), 0, (width, height)), low + 1).astype(np.int64)
     found = [
-        F.interpolate(pixels[i, :, y1:y2, x1:x2][None].float(), (SIDE, SIDE), mode="bilinear", antialias=True)[0]
+        F.interpolate(data.canvases.take(np.array([i]))[:, :, y1:y2, x1:x2].float(), (SIDE, SIDE), mode="bilinear", antialias=True)[
+            0
+        ]
         for i, (x1, y1), (x2, y2) in zip(picture.tolist(), low.tolist(), high.tolist(), strict=True)
     ]
     return torch.stack(found).permute(0, 2, 3, 1).numpy() if found else np.zeros((0, SIDE, SIDE, 3), np.float32)

@@ -87,7 +87,7 @@ class Detect:
         self.start: Start | None = None  # weights that a new network begins with
 
     @classmethod
-    def read(cls, path: Path | None, plan: Plan, *, size: int | None = None, memory: int = 0, **reading: Any) -> Detect:
+    def read(cls, path: Path | None, plan: Plan, *, size: int | None = None, memory: int | None = None, **reading: Any) -> Detect:
         """Read boxes and pictures; `reading` goes to `data.boxes.read`."""
         from gradlearn.data.boxes.read import read
 
@@ -99,12 +99,8 @@ class Detect:
             plan.choose("size", size, "as asked", "user")
         plan.choose("size", *size_for(boxed), "data")
         shape = canvas_shape(boxed.sizes, plan["size"])
-        need = len(boxed) * 3 * shape[0] * shape[1]
-        if memory and need > 2 * memory:
-            raise InputTrouble(
-                f"{path}: pictures of {need / 1e9:.1f} GB do not fit in memory; give a smaller --size than {plan['size']}"
-            )
-        return cls(boxed, lay([boxed.path(i) for i in range(len(boxed))], shape), plan)
+        paths = [boxed.path(i) for i in range(len(boxed))]
+        return cls(boxed, lay(paths, shape, memory=memory, cache=reading.get("cache")), plan)
 
     def found(self) -> str:
         """What the data are."""
@@ -203,7 +199,7 @@ class Detect:
         made = find("models", "detector")(self.shape, len(self.boxed.classes), **self.plan.options("detector"))
         rows = self.boxed.split["train"]
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), 64)).astype(np.int64)]
-        made.calibrate(self.canvases.pixels[torch.from_numpy(rows).long()])
+        made.calibrate(self.canvases.take(rows))
         return made.to(memory_format=torch.channels_last)
 
     def data(self, split: str) -> Arranged:
