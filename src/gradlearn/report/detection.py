@@ -153,7 +153,7 @@ def errors(found: Detection) -> str:
     if not total:
         return '<p class="none">Not one error.</p>'
     rows = [
-        f'<tr><td class="name">{kind}</td><td class="n">{words.count(n)}{confusion.meter(n / total)}</td>'
+        f'<tr><td class="name keep">{kind}</td><td class="n">{words.count(n)}{confusion.meter(n / total)}</td>'
         f'<td class="far">{KINDS[kind]}</td></tr>'
         for kind, n in sorted(found.errors.items(), key=lambda item: -item[1])
     ]
