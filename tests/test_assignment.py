@@ -37,7 +37,8 @@ def slowly(
         centre, found = (box[:2] + box[2:]) / 2, []
         for place in range(len(at.centres)):
             stride, here = at.strides[place], at.centres[place]
-            cell, own = (here / stride).long(), (centre / stride).long()
+            cell, last = (here / stride).long(), (at.centres[at.strides == stride].max(0).values / stride).long()
+            own = torch.minimum((centre / stride).long(), last)  # the nearest of a centre beyond the picture is at its edge
             nearest = bool((cell == own).all())
             inside = bool(((here > box[:2]) & (here < box[2:])).all())
             if (cell - own).abs().max() <= radius and (inside or nearest):
@@ -63,6 +64,13 @@ def test_it_is_the_rule(seed: int, boxes: int, most: int, radius: int):
     assert {k: m for k, (m, _) in ours.items()} == {k: m for k, (m, _) in expected.items()}
     for key, (_, target) in ours.items():
         assert target == pytest.approx(expected[key][1], rel=1e-4, abs=1e-6)
+
+
+def test_a_centre_beyond_the_picture_has_the_place_at_its_edge():
+    scores, said, truth = drawn(150033, 4)
+    assert 48 < float(truth.boxes[3, 1] + truth.boxes[3, 3]) / 2 < 56
+    found = assign(scores, said, AT, truth, most=1, radius=0)
+    assert found.truth.tolist() == [0, 1, 2, 3]
 
 
 def test_places_answer_for_one_box_each_and_targets_are_overlaps_at_most():

@@ -158,50 +158,13 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
         nargs="?",
         help="class folders, an IDX folder, image Parquet (default: digits); of detect: VOC, COCO, YOLO",
     )
-    data = sub.add_argument_group("data")
-    data.add_argument("--valid", type=share_or_path, help="validation data: a path, or a share such as 0.1")
-    data.add_argument("--test", type=share_or_path, help="test data: a path, or a share such as 0.1")
-    data.add_argument("--size", type=whole, help="side in pixels that all pictures are brought to")
-    data.add_argument("--skip-bad", type=share, help="leave out unreadable pictures, up to this share (1%%)")
-    data.add_argument("--max-pixels", type=int, help="largest picture that is decoded")
-    data.add_argument("--memory", type=bytes_of, help="keep decoded pictures in memory up to so much (500MB)")
-    data.add_argument("--allow-empty-class", action="store_true", default=None)
-    data.add_argument("--follow-links-to", type=Path, help="a folder outside of the data that links may lead to")
+    _data_options(sub)
     length = sub.add_argument_group("length (default: the plan's choice)")
     length.add_argument("--time", help="60s, 5m, 2h, from the start of the command to its end")
     length.add_argument("--epochs", type=positive)
     length.add_argument("--steps", type=whole)
-    plan = sub.add_argument_group("the equation (default: the plan's choice; options of a plug-in as --adamw.weight_decay 0.1)")
-    plan.add_argument("--model", help=_names("models"))
-    plan.add_argument("--batch", type=batch, help="examples a step, or full")
-    plan.add_argument("--lr", type=positive, help="peak learning rate")
-    for kind in ("update", "gradient", "average", "batches"):
-        plan.add_argument(f"--{kind}", help=_names(kind))
-    plan.add_argument("--rate", type=lambda text: text.split(","), help="factors, such as warmup,linear; known: " + _names("rate"))
-    plan.add_argument(
-        "--penalty", type=lambda text: text.split(","), help="added to the loss, such as l1,spectral; known: " + _penalties()
-    )
-    plan.add_argument("--grow", type=yes_or_no, help="a larger batch where the gradient is mostly noise, yes or no")
-    plan.add_argument("--clip", type=positive, help="bound on the norm of the gradient")
-    plan.add_argument("--shift", type=int, help="augmentation: pixels")
-    plan.add_argument("--mirror", type=yes_or_no, help="augmentation: left-right mirror images, yes or no")
-    plan.add_argument(
-        "--crop", type=amount, help="augmentation: a random crop, which leaves out up to this share of the area (0.65)"
-    )
-    plan.add_argument("--rotate", type=amount, help="augmentation: degrees each way (15)")
-    plan.add_argument(
-        "--trivial", type=yes_or_no, help="augmentation: one random change for each picture (TrivialAugment), yes or no"
-    )
-    plan.add_argument("--colour", type=amount, help="augmentation: brightness, contrast and saturation within 1 +- this (0.4)")
-    plan.add_argument("--cutout", type=int, help="augmentation: side in pixels of a covered square")
-    plan.add_argument("--mixup", type=amount, help="augmentation: alpha of two pictures mixed (0.2)")
-    plan.add_argument("--cutmix", type=amount, help="augmentation: alpha of a box of another picture (1.0)")
-    plan.add_argument("--progressive", type=yes_or_no, help="smaller pictures in the first part of the run, yes or no")
-    plan.add_argument("--warp", type=float, help="augmentation: how far pictures are turned, bent and lit; 1 is usual for few")
-    plan.add_argument("--no-act", action="store_true", help="watch only; the first non-finite step ends the run")
-    plan.add_argument(
-        "--without", type=lambda text: text.split(","), help="checks and remedies to leave out, such as rewind,crawling"
-    )
+    _equation_options(sub)
+    _augmentation_options(sub)
     tune = sub.add_argument_group("fine-tuning")
     tune.add_argument("--from", metavar="RUN|FILE", help="weights to begin with: a run of yours, or a safetensors file")
     tune.add_argument("--head-first", type=share, help="share of the steps in which only what is new moves")
@@ -215,6 +178,54 @@ def _train_options(sub: argparse.ArgumentParser) -> None:
     run.add_argument("--threads", type=whole, help="of the processor; default: by the size of a step")
     run.add_argument("--save-every", type=whole, help="steps between two checkpoints; default: a minute")
     run.add_argument("--config", type=Path, help="a run.toml: the same choices again; options given here win")
+
+
+def _data_options(sub: argparse.ArgumentParser) -> None:
+    data = sub.add_argument_group("data")
+    data.add_argument("--valid", type=share_or_path, help="validation data: a path, or a share such as 0.1")
+    data.add_argument("--test", type=share_or_path, help="test data: a path, or a share such as 0.1")
+    data.add_argument("--size", type=whole, help="side in pixels that all pictures are brought to")
+    data.add_argument("--skip-bad", type=share, help="leave out unreadable pictures, up to this share (1%%)")
+    data.add_argument("--max-pixels", type=int, help="largest picture that is decoded")
+    data.add_argument("--memory", type=bytes_of, help="keep decoded pictures in memory up to so much (500MB)")
+    data.add_argument("--allow-empty-class", action="store_true", default=None)
+    data.add_argument("--clip-boxes", action="store_true", default=None, help="cut boxes that reach out of their pictures to them")
+    data.add_argument("--images", type=Path, metavar="DIR", help="where the pictures of a COCO file or a VOC folder are")
+    data.add_argument("--follow-links-to", type=Path, help="a folder outside of the data that links may lead to")
+
+
+def _equation_options(sub: argparse.ArgumentParser) -> None:
+    plan = sub.add_argument_group("the equation (default: the plan's choice; options of a plug-in as --adamw.weight_decay 0.1)")
+    plan.add_argument("--model", help=_names("models"))
+    plan.add_argument("--batch", type=batch, help="examples a step, or full")
+    plan.add_argument("--lr", type=positive, help="peak learning rate")
+    for kind in ("update", "gradient", "average", "batches"):
+        plan.add_argument(f"--{kind}", help=_names(kind))
+    plan.add_argument("--rate", type=lambda text: text.split(","), help="factors, such as warmup,linear; known: " + _names("rate"))
+    plan.add_argument(
+        "--penalty", type=lambda text: text.split(","), help="added to the loss, such as l1,spectral; known: " + _penalties()
+    )
+    plan.add_argument("--grow", type=yes_or_no, help="a larger batch where the gradient is mostly noise, yes or no")
+    plan.add_argument("--clip", type=positive, help="bound on the norm of the gradient")
+    plan.add_argument("--no-act", action="store_true", help="watch only; the first non-finite step ends the run")
+    plan.add_argument(
+        "--without", type=lambda text: text.split(","), help="checks and remedies to leave out, such as rewind,crawling"
+    )
+
+
+def _augmentation_options(sub: argparse.ArgumentParser) -> None:
+    augment = sub.add_argument_group("what pictures are changed by (default: the plan's choice)")
+    augment.add_argument("--shift", type=int, help="pixels")
+    augment.add_argument("--mirror", type=yes_or_no, help="left-right mirror images, yes or no")
+    augment.add_argument("--crop", type=amount, help="a random crop, which leaves out up to this share of the area (0.65)")
+    augment.add_argument("--rotate", type=amount, help="degrees each way (15)")
+    augment.add_argument("--trivial", type=yes_or_no, help="one random change for each picture (TrivialAugment), yes or no")
+    augment.add_argument("--colour", type=amount, help="brightness, contrast and saturation within 1 +- this (0.4)")
+    augment.add_argument("--cutout", type=int, help="side in pixels of a covered square")
+    augment.add_argument("--mixup", type=amount, help="alpha of two pictures mixed (0.2)")
+    augment.add_argument("--cutmix", type=amount, help="alpha of a box of another picture (1.0)")
+    augment.add_argument("--progressive", type=yes_or_no, help="smaller pictures in the first part of the run, yes or no")
+    augment.add_argument("--warp", type=float, help="how far pictures are turned, bent and lit; 1 is usual for few")
 
 
 def _export_options(sub: argparse.ArgumentParser) -> None:

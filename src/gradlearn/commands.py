@@ -18,7 +18,18 @@ from gradlearn.plan import seconds_of
 if TYPE_CHECKING:
     from gradlearn.loaded import Loaded
 
-READING = ("valid", "test", "size", "skip_bad", "max_pixels", "memory", "allow_empty_class", "follow_links_to")
+READING = (
+    "valid",
+    "test",
+    "size",
+    "skip_bad",
+    "max_pixels",
+    "memory",
+    "allow_empty_class",
+    "follow_links_to",
+    "clip_boxes",
+    "images",
+)
 LENGTH = ("time", "epochs", "steps")
 EQUATION = (
     "model",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlearn.detected import FLOOR
+from gradlearn.detected import FLOOR, TOLD
 from gradlearn.detection_errors import Found
 from gradlearn.errors import InputTrouble, printable
 from gradlearn.found import find_boxes
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 MOST = 12  # classes of which a terminal shows who is taken for whom
 
 
-def scored(model: Loaded, boxed: Boxed, rows: np.ndarray) -> Score:
-    """Averages and errors on these pictures, whose classes are numbered as the model's."""
+def scored(model: Loaded, boxed: Boxed, rows: np.ndarray, threshold: float | None = None) -> Score:
+    """Averages and errors on these pictures, classes numbered as the model's; `threshold` as for `detection_score.score`."""
     from gradlearn.detection_score import score
 
     pictures = list(find_boxes(model, [boxed.path(i) for i in rows.tolist()], FLOOR))
@@ -36,7 +36,7 @@ def scored(model: Loaded, boxed: Boxed, rows: np.ndarray) -> Score:
         for what, shape in (("boxes", (0, 4)), ("labels", 0), ("scores", 0))
     )
     first = np.concatenate([[0], np.cumsum([len(p.boxes) for p in pictures])]).astype(np.int64)
-    return score(boxed, rows, Found(boxes, labels.astype(np.int64), scores, first))
+    return score(boxed, rows, Found(boxes, labels.astype(np.int64), scores, first), threshold)
 
 
 def evaluate(model: Loaded, run: Path, path: Path | None) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def evaluate(model: Loaded, run: Path, path: Path | None) -> dict[str, Any]:
     number = np.array([model.classes.index(name) for name in boxed.classes], np.int64)
     boxed = replace(boxed, labels=number[boxed.labels] if len(boxed.labels) else boxed.labels, classes=model.classes)
     rows = boxed.split["test"] if len(boxed.split.get("test", ())) else np.arange(len(boxed))
-    result = scored(model, boxed, rows)
+    result = scored(model, boxed, rows, float(model.card.get("threshold", TOLD)))
     classes = [
         {"class": name, "boxes": int(result.boxes[k]), "AP50": float(result.ap50[k]), "AP": float(result.ap[k])}
         | {"precision": [round(float(p), 4) for p in result.precision[k]]}
@@ -82,7 +82,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     for row in rows:
         name = printable(row["class"], 30)
         yield f"  {name:{wide}} {row['boxes']:7,} {row['AP50']:7.1%} {row['AP']:7.1%}   {curve(row['precision'])}"
-    yield f"from a score of {found['threshold']:.2f} on, where precision and recall together (F1) are highest:"
+    yield f"from a score of {found['threshold']:.2f} on, that of the model:"
     names, matrix = found["confusion"]["classes"], found["confusion"]["matrix"]
     if len(names) <= MOST:
         tags = [printable(name, 10) for name in names]

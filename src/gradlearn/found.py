@@ -49,12 +49,14 @@ def find_boxes(model: Loaded, files: Sequence[str], floor: float | None = None) 
     """What the model finds in these picture files.
 
     `floor`: the score from which a box is told; None: the one that was best for the validation pictures of the run.
-    Raises InputTrouble for a file that cannot be read, or another kind of model.
+    Raises InputTrouble for a file that cannot be read, a score out of range, or another kind of model.
     """
     if model.card.get("task") != "detect":
         raise InputTrouble(f"find_boxes: a model of {model.card.get('task')!r}; it takes a detector, from: gradlearn train detect")
     height, width = (int(k) for k in model.card["shape"][:2])
     floor = float(model.card.get("threshold", TOLD)) if floor is None else floor
+    if not 0.0 <= floor <= 1.0:
+        raise InputTrouble(f"--score {floor:g}: must be in [0, 1]")
     for a in range(0, len(files), PART):
         part = files[a : a + PART]
         canvases = lay(part, (height, width))

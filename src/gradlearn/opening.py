@@ -53,14 +53,21 @@ def begun_plan(user: dict[str, Any]) -> Plan:
 
 
 def read(name: str, path: Path | None, plan: Plan, reading: dict[str, Any], runs: Path) -> Offered:
-    """The task with its data; a file for those beyond the memory limit loses its name once it is open: nothing is left behind."""
+    """The task with its data; a file for those beyond the memory limit loses its name once it is open: nothing is left behind.
+
+    Raises InputTrouble for a wish that the task does not read by.
+    """
+    kind = find("tasks", name)
+    known = (*kind.reads, "channels")  # these come from weights to begin with, not from the command line
+    if foreign := next((k for k, v in reading.items() if v is not None and k not in known), None):
+        raise InputTrouble(f"--{foreign.replace('_', '-')}: is not for {name}; leave it out")
     limit = reading.get("memory") or _quarter_of_memory()
     cache = runs / f".decoded-{os.getpid()}"
     made = [folder for folder in (runs, *runs.parents) if not folder.exists()]
     runs.mkdir(parents=True, exist_ok=True)
     try:
         wishes = {k: v for k, v in reading.items() if v is not None} | {"memory": limit, "cache": cache}
-        task: Offered = find("tasks", name).read(path, plan, **wishes)
+        task: Offered = kind.read(path, plan, **wishes)
         if not task.nbytes <= limit:
             what = f"pictures of {task.nbytes / 1e6:,.0f} MB are read from disk, not memory"
             task.notes.append({"level": "info", "what": what, "count": 1, "examples": []})

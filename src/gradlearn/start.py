@@ -65,7 +65,8 @@ class Start:
             for option, value in self.card.get("options", {}).items():
                 plan.choose(f"{model}.{option}", value, f"as in {self.where}", "data")
         if shape and reading.get("size") is None:
-            reading |= {"size": list(shape[:2]), "channels": shape[2]}
+            own = {"size": list(shape[:2]), "channels": shape[2]}
+            reading |= {"size": self.card["size"]} if "size" in self.card else own
 
     def match(self, model: nn.Module, classes: Sequence[str] = ()) -> Match:
         """How far they fit. Raises InputTrouble where no hidden layer does."""

@@ -279,6 +279,7 @@ class Offered(Task, Protocol):
     Also `read(path, plan, **reading)`, a class method that makes one, and `rebuild(card)`, a static one: the empty model of a card.
     """
 
+    reads: tuple[str, ...]  # how data may be asked to be read: keyword arguments of `read`, options of the command line
     n: int  # training examples
     nbytes: int  # of the data, as they are kept
     notes: list[dict[str, Any]]  # what the reading had to say: rows of level, what, count, examples

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gradlearn.report import reliability
+from gradlearn.report import reliability, shares
 from gradlearn.report.folder import read
 
 Make = Callable[..., Path]
@@ -67,7 +67,7 @@ def test_a_dot_stands_at_its_confidence_and_accuracy_and_each_bin_says_its_count
     html = reliability.draw(made(make, test=part(), valid=part(90)))
     assert html.count("<svg") == 2
     dots = re.findall(r'<circle class="fill0" cx="([\d.]+)" cy="([\d.]+)"', html)
-    assert (float(dots[0][0]), float(dots[0][1])) == pytest.approx((reliability._x(0.55), reliability._y(0.75)), abs=0.06)
+    assert (float(dots[0][0]), float(dots[0][1])) == pytest.approx((shares.x(0.55), shares.y(0.75)), abs=0.06)
     assert "80% to 90% sure: 300 pictures, 85.0% sure on average, 99.0% right" in html
     assert 'aria-label="Reliability diagram of the test pictures: 80.0% sure on average, 95.0% right"' in html
     assert html.index("Test") < html.index("Validation")

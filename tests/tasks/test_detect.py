@@ -200,6 +200,8 @@ def test_what_is_predicted_is_told_drawn_and_scored(trained: Path, data: Path, t
     assert result["score"]["value"] == pytest.approx(summary["score"]["test"], abs=1e-6)
     assert cli.run(["evaluate", str(trained), str(data)]) == 0
     text = capsys.readouterr().out
+    assert f"from a score of {load(trained).card['threshold']:.2f} on" in text
+    assert result["threshold"] == load(trained).card["threshold"]
     assert "mAP50" in text
     assert "errors: " in text
     assert all(name in text for name in (*CLASSES, "background"))
@@ -230,6 +232,39 @@ def test_what_is_of_a_detector_is_refused_of_others(tmp_path: Path, capsys: pyte
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     assert cli.run(["predict", str(runs / "images-001"), str(tmp_path / "a.png"), "--score", "0.5"]) == 2
     assert "--score: of a detector" in capsys.readouterr().err
+
+
+def test_a_score_out_of_range_is_refused(trained: Path, data: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["predict", str(trained), str(data / "JPEGImages" / "22.png"), "--score", "1.5"]) == 2
+    assert "--score 1.5: must be in [0, 1]" in capsys.readouterr().err
+
+
+def test_boxes_that_reach_out_stop_a_training_that_does_not_clip_them(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    import shutil
+
+    folder = shutil.copytree(data, tmp_path / "voc")
+    sheet = folder / "Annotations" / "01.xml"
+    text = sheet.read_text()
+    sheet.write_text(text.replace("<xmin>4</xmin>", "<xmin>-9</xmin>"))
+    asked = ["train", "detect", str(folder), "--size", "64", "--steps", "1", "--runs", str(tmp_path / "runs"), *FAST]
+    assert cli.run(asked) == 2
+    assert "pass --clip-boxes" in capsys.readouterr().err
+    assert cli.run([*asked, "--clip-boxes"]) == 0
+
+
+def test_a_wish_that_is_for_another_task_is_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for task, path, flag in (("detect", [str(data)], "--allow-empty-class"), ("images", [], "--clip-boxes")):
+        assert cli.run(["train", task, *path, flag, "--steps", "1", "--runs", str(tmp_path / "runs")]) == 2
+        assert f"{flag}: is not for {task}; leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_begins_with_the_weights_of_another_at_its_size(trained: Path, data: Path, tmp_path: Path):
+    asked = ["train", "detect", str(data), "--from", str(trained), "--steps", "2", "--runs", str(tmp_path), "--threads", "1"]
+    assert cli.run([*asked, "--json"]) == 0
+    assert load(tmp_path / "detect-001").card["size"] == load(trained).card["size"] == 96
 
 
 def test_the_report_has_curves_errors_and_pictures_with_boxes(trained: Path, boxed: Boxed):

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gradlearn.errors import printable
-from gradlearn.report import confusion, mistakes, words
+from gradlearn.report import confusion, mistakes, shares, words
 from gradlearn.report.folder import Run
 
-WIDTH, LEFT, TOP, SIDE = 420, 46, 26, 300  # of the drawing
 CURVES = 5  # colours there are
 ROWS = 60  # classes in the table at once
 KINDS = {
@@ -71,10 +70,8 @@ def _row(row: Mapping[str, Any]) -> Row:
     given = row.get("precision")
     curve = [words.finite(p) for p in given] if isinstance(given, list) and len(given) == 101 else []
     known = tuple(min(max(p, 0.0), 1.0) for p in curve if p is not None)
-    return Row(
-        printable(row.get("class", "?"), 120), train, boxes, words.finite(row.get("AP")), words.finite(row.get("AP50")),
-        known if len(known) == 101 else (),
-    )  # fmt: skip
+    ap, ap50 = (words.finite(row.get(k)) for k in ("AP", "AP50"))
+    return Row(printable(row.get("class", "?"), 120), train, boxes, ap, ap50, known if len(known) == 101 else ())
 
 
 def table(found: Detection) -> str:
@@ -102,7 +99,10 @@ def curves(found: Detection) -> str:
     drawn = sorted((row for row in found.rows if row.precision), key=lambda row: row.ap50 or 0.0)[:CURVES]
     if not drawn:
         return ""
-    body = [*_axes(), *(_curve(row, k) for k, row in enumerate(drawn))]
+    body = [
+        *shares.axes("precision: found boxes that are right", "recall: true boxes that are found"),
+        *(_curve(row, k) for k, row in enumerate(drawn)),
+    ]
     keys = "".join(
         f'<span class="key"><i class="line bar{k}"></i>{html.escape(row.name)} <b>{words.percent(row.ap50)}</b></span>'
         for k, row in enumerate(drawn)
@@ -111,40 +111,17 @@ def curves(found: Detection) -> str:
     label = f"Precision over recall of {words.plural(len(drawn), 'class', 'classes')}{some}"
     return (
         f'<figure class="reliability lone"><figcaption><h3>Precision over recall{some}</h3></figcaption>'
-        f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {TOP + SIDE + 40}">{"".join(body)}</svg>'
+        f'<svg role="img" aria-label="{label}" viewBox="0 0 {shares.WIDTH} {shares.height()}">{"".join(body)}</svg>'
         f'<div class="readout">{keys}</div></figure>'
     )
 
 
 def _curve(row: Row, k: int) -> str:
     last = max((i for i, p in enumerate(row.precision) if p > 0.0), default=0)
-    path = "L".join(f"{_x(i / 100):.1f} {_y(p):.1f}" for i, p in enumerate(row.precision[: last + 1]))
-    end = "" if last == 100 else f"V{_y(0.0):.1f}"
+    path = "L".join(f"{shares.x(i / 100):.1f} {shares.y(p):.1f}" for i, p in enumerate(row.precision[: last + 1]))
+    end = "" if last == 100 else f"V{shares.y(0.0):.1f}"
     told = f"{html.escape(row.name)}: AP50 {words.percent(row.ap50)}, recall up to {last}%"
     return f'<g><title>{told}</title><path class="line ink{k}" d="M{path}{end}"/></g>'
-
-
-def _x(share: float) -> float:
-    return LEFT + share * (WIDTH - LEFT - 20)
-
-
-def _y(share: float) -> float:
-    return TOP + SIDE * (1.0 - share)
-
-
-def _axes() -> list[str]:
-    parts = []
-    for k in range(0, 11, 2):
-        text = f"{10 * k}%" if k else "0"
-        parts.append(f'<path class="grid" d="M{_x(0):.1f} {_y(k / 10):.1f}H{_x(1):.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{_y(k / 10) + 4:.1f}" text-anchor="end">{text}</text>')
-        parts.append(f'<text class="tick" x="{_x(k / 10):.1f}" y="{TOP + SIDE + 17}" text-anchor="middle">{text}</text>')
-    parts.append(f'<path class="base" d="M{_x(0):.1f} {_y(0):.1f}H{_x(1):.1f}"/>')
-    parts.append(f'<text class="word" x="0" y="{TOP - 12}">precision: found boxes that are right</text>')
-    parts.append(
-        f'<text class="word" x="{_x(1):.1f}" y="{TOP + SIDE + 34}" text-anchor="end">recall: true boxes that are found</text>'
-    )
-    return parts
 
 
 def errors(found: Detection) -> str:
@@ -224,7 +201,7 @@ def told(found: Detection | None, counts: confusion.Tally | None) -> str:
     if found is None or counts is None or not counts.background:
         return ""
     k = len(counts.classes) - 1
-    true, said_ = sum(counts.support[:k]), sum(counts.guessed[:k])
+    true, guessed = sum(counts.support[:k]), sum(counts.guessed[:k])
     right = sum(counts.matrix[i][i] for i in range(k))
     if not true:
         return ""
@@ -232,7 +209,7 @@ def told(found: Detection | None, counts: confusion.Tally | None) -> str:
         f"Boxes count from a score of {found.threshold:.2f} on: with those it finds {words.count(right)} of "
         f"{words.plural(true, 'box', 'boxes')} ({words.percent(right / true)})"
     ]
-    parts[0] += f", and {words.percent(right / said_)} of what it finds is right." if said_ else "."
+    parts[0] += f", and {words.percent(right / guessed)} of what it finds is right." if guessed else "."
     kinds = [(n, kind) for kind, n in found.errors.items() if n]
     if kinds:
         named = words.listing(f"{words.count(n)} {kind}" for n, kind in sorted(kinds, key=lambda item: -item[0]))

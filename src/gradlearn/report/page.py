@@ -193,7 +193,8 @@ def _found(run: Run) -> str:
     )
     lede += "(IoU .5); mAP averages that over ten overlaps, .50 to .95."
     parts = [_section("What it finds", detection.table(found) + detection.curves(found), lede)]
-    lede = f"Among boxes with a score of at least {found.threshold:.2f}, where precision and recall are best together (F1)."
+    lede = f"Among boxes with a score of at least {found.threshold:.2f}, "
+    lede += "where precision and recall are best together (F1) on validation pictures."
     parts.append(_section("What it gets wrong", detection.errors(found), lede))
     if pictures := detection.gallery(run):
         lede = "Point at a box to read its class and its score."

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradlearn.report import facts as measured
-from gradlearn.report import noise, words
+from gradlearn.report import noise, shares, words
 from gradlearn.report.folder import Run
 
 SPLITS = {"test": "test", "valid": "validation"}
-WIDTH, LEFT, TOP, SIDE, UNDER = 400, 46, 26, 300, 66  # of the drawing; `UNDER`: the counts below it
+UNDER = 66  # pixels for the counts below the diagram
 BEYOND = 2.0  # standard errors
 NEARLY = 0.8  # of the confidence that smoothing allows
 SMALL = 0.01  # a mean gap that is nothing to speak of, however sure
@@ -156,19 +156,21 @@ def draw(run: Run) -> str:
 
 def _diagram(split: str, part: Part) -> str:
     """Share of right answers by confidence, with the line of honesty, and how many answers each dot is."""
-    height = TOP + SIDE + UNDER + 40
-    body = [*_axes(), f'<path class="honest" d="M{_x(0):.1f} {_y(0):.1f}L{_x(1):.1f} {_y(1):.1f}"/>']
+    body = [
+        *shares.axes("share that was right", "how sure it was", UNDER),
+        f'<path class="honest" d="M{shares.x(0):.1f} {shares.y(0):.1f}L{shares.x(1):.1f} {shares.y(1):.1f}"/>',
+    ]
     most = max((b.count for b in part.bins), default=1)
     for b in part.bins:
         low, high = noise.wilson(b.accuracy, b.count)
         said = f"{words.percent(b.low, 0)} to {words.percent(b.high, 0)} sure: {words.plural(b.count, 'picture')}, "
         said += f"{words.percent(b.confidence)} sure on average, {words.percent(b.accuracy)} right"
-        x, tall = _x(b.confidence), max((UNDER - 20) * b.count / most, 1.0)
-        left, wide, top = _x(b.low) + 1.5, _x(b.high) - _x(b.low) - 3.0, TOP + SIDE + UNDER - tall
+        x, tall = shares.x(b.confidence), max((UNDER - 20) * b.count / most, 1.0)
+        left, wide, top = shares.x(b.low) + 1.5, shares.x(b.high) - shares.x(b.low) - 3.0, shares.TOP + shares.SIDE + UNDER - tall
         body.append(
-            f'<g><title>{said}</title><path class="whisker" d="M{x:.1f} {_y(low):.1f}V{_y(high):.1f}"/>'
-            f'<path class="miss" d="M{x:.1f} {_y(b.confidence):.1f}V{_y(b.accuracy):.1f}"/>'
-            f'<circle class="fill0" cx="{x:.1f}" cy="{_y(b.accuracy):.1f}" r="4.5"/>'
+            f'<g><title>{said}</title><path class="whisker" d="M{x:.1f} {shares.y(low):.1f}V{shares.y(high):.1f}"/>'
+            f'<path class="miss" d="M{x:.1f} {shares.y(b.confidence):.1f}V{shares.y(b.accuracy):.1f}"/>'
+            f'<circle class="fill0" cx="{x:.1f}" cy="{shares.y(b.accuracy):.1f}" r="4.5"/>'
             f'<rect class="amount" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{tall:.1f}"/>'
             f'<text class="word" x="{left + wide / 2:.1f}" y="{top - 4:.1f}" text-anchor="middle">{words.count(b.count)}</text>'
             "</g>"
@@ -180,27 +182,5 @@ def _diagram(split: str, part: Part) -> str:
     )
     return (
         f'<figure class="reliability"><figcaption><h3>{words.title(name)}</h3></figcaption>'
-        f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {height}">{"".join(body)}</svg></figure>'
+        f'<svg role="img" aria-label="{label}" viewBox="0 0 {shares.WIDTH} {shares.height(UNDER)}">{"".join(body)}</svg></figure>'
     )
-
-
-def _x(share: float) -> float:
-    return LEFT + share * (WIDTH - LEFT - 20)
-
-
-def _y(share: float) -> float:
-    return TOP + SIDE * (1.0 - share)
-
-
-def _axes() -> list[str]:
-    found = []
-    foot = TOP + SIDE + UNDER
-    for k in range(0, 11, 2):
-        text = f"{10 * k}%" if k else "0"
-        found.append(f'<path class="grid" d="M{_x(0):.1f} {_y(k / 10):.1f}H{_x(1):.1f}"/>')
-        found.append(f'<text class="tick" x="{LEFT - 7}" y="{_y(k / 10) + 4:.1f}" text-anchor="end">{text}</text>')
-        found.append(f'<text class="tick" x="{_x(k / 10):.1f}" y="{foot + 17}" text-anchor="middle">{text}</text>')
-    found.append(f'<path class="base" d="M{_x(0):.1f} {_y(0):.1f}H{_x(1):.1f}M{_x(0):.1f} {foot}H{_x(1):.1f}"/>')
-    found.append(f'<text class="word" x="0" y="{TOP - 14}">share that was right</text>')
-    found.append(f'<text class="word" x="{_x(1):.1f}" y="{foot + 34}" text-anchor="end">how sure it was</text>')
-    return found

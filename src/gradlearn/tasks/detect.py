@@ -71,6 +71,7 @@ class Detect:
     """
 
     name = "detect"
+    reads = ("valid", "test", "size", "skip_bad", "max_pixels", "memory", "clip_boxes", "images", "follow_links_to")
     usual: Mapping[str, Any] = {"detector.width": 32}  # to measure with
 
     def __init__(self, boxed: Boxed, canvases: Canvases, plan: Plan) -> None:
@@ -87,20 +88,21 @@ class Detect:
         self.start: Start | None = None  # weights that a new network begins with
 
     @classmethod
-    def read(cls, path: Path | None, plan: Plan, *, size: int | None = None, memory: int | None = None, **reading: Any) -> Detect:
-        """Read boxes and pictures; `reading` goes to `data.boxes.read`."""
+    def read(
+        cls, path: Path | None, plan: Plan, *, size: int | None = None, memory: int | None = None, cache: Any = None, **reading: Any
+    ) -> Detect:
+        """Read boxes and pictures; `memory` and `cache` as for `lay`; `reading` goes to `data.boxes.read`."""
         from gradlearn.data.boxes.read import read
 
         if path is None:
             raise InputTrouble("detect: no data; give a folder with boxes: Pascal VOC, COCO or YOLO")
-        known = {k: v for k, v in reading.items() if k in ("valid", "test", "skip_bad", "max_pixels", "follow_links_to")}
-        boxed = read(path, seed=plan.get("seed", 0), **known)
+        boxed = read(path, seed=plan.get("seed", 0), **reading)
         if size is not None:
             plan.choose("size", size, "as asked", "user")
         plan.choose("size", *size_for(boxed), "data")
         shape = canvas_shape(boxed.sizes, plan["size"])
         paths = [boxed.path(i) for i in range(len(boxed))]
-        return cls(boxed, lay(paths, shape, memory=memory, cache=reading.get("cache")), plan)
+        return cls(boxed, lay(paths, shape, memory=memory, cache=cache), plan)
 
     def found(self) -> str:
         """What the data are."""
