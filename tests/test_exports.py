@@ -246,3 +246,11 @@ def test_a_module_of_ones_own_is_exported_from_python_as_it_is(tmp_path: Path):
 
 def test_the_names_of_an_export_are_those_that_may_be_replaced(torch_folder: Path):
     assert {*os.listdir(torch_folder)} == {*FILES} - {"check.safetensors"}
+
+
+def test_of_large_pictures_few_examples_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert run(["train", "images", "--steps", "1", "--threads", "1", "--runs", str(tmp_path), "--name", "all"]) == 0
+    assert len(pictures(tmp_path / "all")) == 32
+    monkeypatch.setattr("gradlearn.exports.MOST", 5 * 64)  # bytes: five pictures of 8 x 8
+    assert run(["train", "images", "--steps", "1", "--threads", "1", "--runs", str(tmp_path), "--name", "some"]) == 0
+    assert len(pictures(tmp_path / "some")) == 5

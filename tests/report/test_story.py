@@ -81,6 +81,13 @@ def test_diverged_and_rewound(make: Make) -> None:
     assert "healthy" not in text
 
 
+def test_a_dial_that_came_back_is_said_to_have_come_back() -> None:
+    turn = {"name": "turn", "dial": "decay", "by": "", "why": ""}
+    there = [turn | {"t": 10, "before": 1.0, "after": 2.0}, turn | {"t": 30, "before": 2.0, "after": 1.0}]
+    assert "the decay dial was turned and came back to 1 in 2 turns" in story.trouble([], there)
+    assert "the decay dial was turned from 1 to 2 at step 10" in story.trouble([], there[:1])
+
+
 def test_findings_come_in_order_of_harm(make: Make) -> None:
     run = read(make("diverged"))
     text = story.trouble(run.findings[::-1], run.actions, most=9)

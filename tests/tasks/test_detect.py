@@ -221,6 +221,10 @@ def test_what_is_found_is_written_as_coco_and_read_back_by_its_tools(
     assert {(row["height"], row["width"]) for row in document["images"]} == {(H, W)}
     assert len(document["annotations"]) == sum(len(row["boxes"]) for row in told) > 0
     assert min(row["score"] for row in document["annotations"]) >= 0.2
+    names = {row["id"]: row["name"] for row in document["categories"]}
+    numbers = {row["id"]: row["file_name"] for row in document["images"]}
+    rows = [(numbers[a["image_id"]], names[a["category_id"]], a["bbox"], a["score"]) for a in document["annotations"]]
+    assert rows == [(row["file"], box["class"], box["bbox"], box["score"]) for row in told for box in row["boxes"]]
     truth = COCO(document)
     assert len(truth.loadRes(document["annotations"]).anns) == len(document["annotations"])
 

@@ -197,3 +197,26 @@ def test_only_what_is_trained_on_is_warped_by_the_plan_and_by_the_dial():
     data.strength = 1.5
     assert torch.equal(data(index, 7).x, expected)
     assert drawn(20).held("valid") is None
+
+
+@pytest.mark.parametrize(
+    ("passes", "width"),
+    [(10.2, 32), (51.0, 48), (204.0, 96), (3.0, 16), (400.0, 96)],  # about CIFAR-10's 3, 15 and 60 minutes at width 32; the ends
+)
+def test_a_wider_network_is_taken_where_it_sees_the_pictures_a_third_of_its_width_times(passes: float, width: int):
+    task = photographs(32, 3, model="resnet", batch=128)
+    task.n, pace = 45_000, 1e-3
+    task.choose_size_in(passes * task.n * pace, pace)
+    assert task.plan["resnet.width"] == width
+    at = {w: passes * (task._cost("resnet", 32) / task._cost("resnet", w)) ** module.WIDER for w in module.WIDTHS}
+    wider = [w for w in module.WIDTHS if w > width]
+    assert all(at[w] < 0.3 * w for w in wider)
+    assert at[width] >= 0.3 * width or width == module.WIDTHS[0]
+
+
+def test_too_little_for_the_smallest_resnet_is_a_convnet():
+    task = photographs(32, 3, batch=128, device="cpu")
+    task.choose()
+    task.n = 45_000
+    task.choose_size_in(0.3 * task.n * 1e-3, 1e-3)
+    assert task.plan["model"] == "convnet"
