@@ -340,6 +340,17 @@ def test_pictures_beyond_memory_are_read_from_a_file_and_the_run_is_the_same(dat
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["detect-001"]
 
 
+def test_a_size_that_shows_nothing_is_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(["train", "detect", str(data), "--size", "12", "--runs", str(tmp_path)]) == 2
+    assert "--size 12: must be at least 32" in capsys.readouterr().err
+
+
+def test_background_is_no_class_of_the_model_card(trained: Path):
+    card = (trained / "model" / "README.md").read_text()
+    assert "| blue |" in card
+    assert "| background |" not in card
+
+
 def test_no_path_is_refused(capsys: pytest.CaptureFixture[str]):
     assert cli.run(["train", "detect"]) == 2
     assert "detect: no data; give a folder with boxes" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def classes(run: Run) -> str:
     head = ["| class | examples | recognised | guesses of it that are right |", "|---|---:|---:|---:|"]
     rows = [
         f"| {cell(name)} | {counts.support[k]} | {words.percent(counts.recall(k), 0)} | {words.percent(counts.precision(k), 0)} |"
-        for k, name in enumerate(counts.classes)
+        for k, name in enumerate(counts.classes[: len(counts.classes) - counts.background])
     ]
     return "\n".join(head + rows)
 

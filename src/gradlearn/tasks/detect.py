@@ -45,6 +45,7 @@ __all__ = ["Detect", "Answers", "interface"]
 
 WIDTHS = (16, 24, 32, 48, 64)
 SIZES = (320, 1280)  # pixels of the longer side, where none is asked for
+LEAST = 32  # pixels of the longer side, asked for
 SMALL = 24.0  # pixels that a box of the smallest class should have on a side
 CELLS = (2.0, 6.0)  # strides that boxes on the finest and on the coarsest level should have on a side
 PART = 16  # pictures scored at once
@@ -98,6 +99,8 @@ class Detect:
             raise InputTrouble("detect: no data; give a folder with boxes: Pascal VOC, COCO or YOLO")
         boxed = read(path, seed=plan.get("seed", 0), **reading)
         if size is not None:
+            if size < LEAST:
+                raise InputTrouble(f"--size {size}: must be at least {LEAST}; things in smaller pictures are not found")
             plan.choose("size", size, "as asked", "user")
         plan.choose("size", *size_for(boxed), "data")
         shape = canvas_shape(boxed.sizes, plan["size"])
