@@ -89,6 +89,14 @@ def test_the_best_straight_line_is_a_minimum_and_a_remark():
     assert said[0].evidence["smallest"] > 0
 
 
+def test_noise_of_batches_at_a_falling_rate_is_no_minimum():
+    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    y = (x[:, :1] + 3 * torch.randn(400, 1, generator=torch.Generator().manual_seed(1))) / 3
+    for batch, rate, said in ((200, "linear", []), (200, "constant", ["minimum"]), ("full", "linear", ["minimum"])):
+        findings = found(net(3, 1), (x, y), batch=batch, steps=390, rate=[rate])
+        assert [f.name for f in findings if f.name == "minimum"] == said, (batch, rate)
+
+
 def question(losses: list[float], norm: float = 1.0, lr: float = 0.1, check: Flat | None = None) -> bool:
     """Whether a look is in question at the end."""
     history = History()

@@ -8,6 +8,7 @@
                   much as the slope makes it over that way
     plateau  <=>  neither gains anything, the loss is the same when every example is given another one's target, and was before
     minimum  <=>  neither gains anything, and it is not the same,  or the losses have been all the same for a quarter of the run
+                  (not of batches at a falling rate: their noise holds the loss up, and will leave)
 
 Curvature by Lanczos on a fixed sample; what is gained is counted on other examples. Networks have directions of negative curvature
 all the time: only what can be gained along one tells a saddle. Dauphin et al., "Identifying and attacking the saddle point
@@ -103,7 +104,14 @@ class Flat:
             return None
         before = [loss for s, loss in history.measured["flat.loss"] if s < t]  # of the same examples: no luck of a batch is in it
         stands = bool(before) and found["loss"] > before[-1] - 3e-3 * abs(before[-1])
-        return self._verdict(t, found, stands and t + 1 >= LATE * ending(history))
+        verdict = self._verdict(t, found, stands and t + 1 >= LATE * ending(history))
+        if verdict is not None and verdict.name == "minimum" and self._sampled(history) and history.lr[-1] < max(history.lr):
+            return None  # it is the noise of batches that holds the loss up, and the rate that takes it away falls
+        return verdict
+
+    def _sampled(self, history: History) -> bool:
+        """Whether a step has seen a part of the data only."""
+        return _batch(history) < len(getattr(self._objective, "data", ()))
 
     def _symmetric(self, t: int, history: History) -> Finding | None:
         """A layer whose units have been copies of each other at two looks: training in earnest would have told them apart."""
