@@ -21,7 +21,8 @@ class Live:
         self.quiet, self.terminal = quiet, sys.stdout.isatty() and not quiet
         self._shown = time.monotonic()
         self._loss = float("nan")
-        self._found = self._acted = self._t = 0
+        self._found = self._acted = 0
+        self._t = -1  # step of the last line, and so where its time began; before the first, that of preparing is in it
         self._status = None
 
     def __enter__(self) -> Self:
@@ -50,7 +51,7 @@ class Live:
         now = time.monotonic()
         if self.quiet or now - self._shown < (EVERY if self.terminal else PLAIN):
             return
-        pace = (now - self._shown) / max(descent.t - self._t, 1)
+        pace = (now - self._shown) / max(descent.t - self._t, 1) if self._t >= 0 else None
         self._shown, self._t = now, descent.t
         line = describe(descent, step, self._loss, pace)
         if self.terminal:
@@ -83,8 +84,8 @@ class Live:
             self._status = None
 
 
-def describe(descent: Descent, step: Step, loss: float, pace: float) -> str:
-    """One line: step, epoch, losses, score, learning rate, examples a second, time left."""
+def describe(descent: Descent, step: Step, loss: float, pace: float | None) -> str:
+    """One line: step, epoch, losses, score, learning rate; where seconds a step are known, examples a second and time left."""
     parts = [f"step {step.t + 1}/{descent.controls.end}", f"epoch {step.epoch:.2f}", f"loss {loss:.4g}"]
     shown = [row for row in descent.history.scores[-3:] if row[1] != "train"]
     if shown:
@@ -93,10 +94,8 @@ def describe(descent: Descent, step: Step, loss: float, pace: float) -> str:
             parts.append(f"{split} loss {score.all['loss']:.4g}")
         value = f"{score.value:.2%}" if score.name == "accuracy" else f"{score.value:.4g}"
         parts.append(f"{split} {score.name} {value}")
-    left = pace * (descent.controls.end - step.t - 1)
-    parts += [
-        f"lr {step.lr:.2e}",
-        f"{step.n / max(pace, 1e-9):,.0f} examples/s",
-        f"{int(left // 60)}:{int(left % 60):02d} left",
-    ]
+    parts.append(f"lr {step.lr:.2e}")
+    if pace is not None:
+        left = pace * (descent.controls.end - step.t - 1)
+        parts += [f"{step.n / max(pace, 1e-9):,.0f} examples/s", f"{int(left // 60)}:{int(left % 60):02d} left"]
     return "  ".join(parts)
