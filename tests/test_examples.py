@@ -75,6 +75,16 @@ def test_every_augmentation_moves_pixels_and_is_drawn(play, tmp_path: Path):
         assert drawn.size == (84 + 7 * 96, 9 * 96)
 
 
+def test_a_detector_finds_written_digits_and_draws_them(play, tmp_path: Path):
+    pytest.importorskip("faster_coco_eval", reason="the extra `detect` is not installed")
+    text = play("07_boxes")
+    assert float(re.search(r"mAP50 (\S+),", text)[1]) > 0.5  # one that has learned nothing has less than 0.02
+    from PIL import Image
+
+    with Image.open(tmp_path / "boxes.png") as drawn:
+        assert drawn.size == (3 * 192, 2 * 144)
+
+
 def test_every_example_is_tested():
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):

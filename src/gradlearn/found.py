@@ -99,11 +99,16 @@ def draw(picture: Picture, classes: Sequence[str], out: Path) -> None:
         colour = COLOURS[label % len(COLOURS)]
         pen.rectangle(box, outline=colour, width=line)
         text = f"{classes[label]} {score:.0%}"
-        at = (box[0] + line + 1, box[1] + line)
+        at = beside(box, pen.textbbox((0, 0), text)[2:], image.width)
         pen.rectangle(pen.textbbox(at, text), fill=colour)
         pen.text(at, text, fill="white")
     out.parent.mkdir(parents=True, exist_ok=True)
     image.save(out)
+
+
+def beside(box: Sequence[float], text: Sequence[float], width: float) -> tuple[float, float]:
+    """Where a text of this width and height goes: above its box, inside where there is no room, never beyond the right edge."""
+    return max(min(box[0], width - text[0] - 1), 0.0), box[1] - text[1] - 1 if box[1] > text[1] else box[1] + 1
 
 
 COLOURS = ("#c0392b", "#1f618d", "#117a65", "#9a7d0a", "#6c3483", "#a04000", "#2e4053", "#7b241c")

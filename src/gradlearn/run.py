@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gradlearn import __version__, chance, fine_tune
 from gradlearn.adapt import InPieces, Subset, about, placed
+from gradlearn.allocation import keep
 from gradlearn.descent import ring_of
 from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.find import default, describe, find, wrapped
@@ -113,6 +114,8 @@ class Clock:
 
 def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | None = None, test: Data | None = None) -> Descent:
     """The objects that a plan names. Without `model`, the task's own, a pure function of the seed."""
+    if plan.get("device", "cpu") == "cpu":
+        keep()
     seed = plan.get("seed", 0)
     model = (begun(task, plan, seed) if model is None else model).to(usable(plan.get("device", "cpu")))
     turned = by_channels(model) if plan.get("device", "cpu") == "cpu" else set()

@@ -42,7 +42,8 @@ def write_boxes(task: Detect, d: Descent, record: Record) -> float:
     threshold = None
     if split == "test" and "valid" in held:
         threshold = task.judge(d.theta.model, some(held["valid"], CHOSEN_ON)).score.threshold
-    judged = task.judge(d.theta.model, held[split], threshold)
+    last = task.judged if split == "test" and task.judged is not None and task.judged.data is held[split] else None
+    judged = task.judge(d.theta.model, held[split], threshold) if last is None else task.counted(last, threshold)
     names, result = list(task.boxed.classes), judged.score
     record.write_json("pictures/detection.json", described(task, judged, split))
     confusion = {"classes": [*names, "background"], "matrix": result.confusion.tolist(), "split": split, "background": True}

@@ -8,6 +8,7 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -295,7 +296,20 @@ def test_the_threshold_is_chosen_without_the_test_pictures(trained: Path, boxed:
     model = load(trained)
     valid = scored(model, boxed, boxed.split["valid"].astype(np.int64))
     assert model.card["threshold"] == round(valid.threshold, 4)
-    assert json.loads((trained / "pictures" / "detection.json").read_text())["threshold"] == model.card["threshold"]
+    shown = json.loads((trained / "pictures" / "detection.json").read_text())
+    assert shown["threshold"] == model.card["threshold"]
+    test = scored(model, boxed, boxed.split["test"].astype(np.int64), valid.threshold)
+    assert [row["AP50"] for row in shown["classes"]] == pytest.approx(test.ap50.tolist(), abs=1e-4)
+    assert shown["errors"] == test.errors
+
+
+def test_a_name_stands_above_its_box_and_inside_the_picture():
+    from gradlearn.found import beside
+
+    assert beside((20, 50, 60, 90), (30, 10), 128) == (20, 39)
+    assert beside((20, 5, 60, 90), (30, 10), 128) == (20, 6), "there is no room above"
+    assert beside((110, 50, 120, 90), (30, 10), 128) == (97, 39)
+    assert beside((2, 50, 9, 90), (300, 10), 128) == (0, 39), "longer than the picture is wide"
 
 
 def test_the_model_comes_back_as_it_was_saved(trained: Path, boxed: Boxed):
@@ -330,6 +344,18 @@ def test_equal_seeds_give_equal_runs_and_a_stopped_one_goes_on_as_if_it_had_not_
     assert "resumed at step 5 of 8" in resumed(stopped)
     for other in (again, stopped):
         assert all(torch.equal(value, weights(other)[name]) for name, value in weights(whole).items())
+
+
+def test_test_pictures_are_looked_through_once(data: Path, boxed: Boxed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen, judge = [], Detect.judge
+
+    def counting(self: Detect, model: torch.nn.Module, pictures: Any, threshold: float | None = None) -> module.Judged:
+        seen.append(tuple(getattr(pictures, "rows", torch.zeros(0)).tolist()))
+        return judge(self, model, pictures, threshold)
+
+    monkeypatch.setattr(Detect, "judge", counting)
+    begun(data, tmp_path)
+    assert seen.count(tuple(boxed.split["test"].tolist())) == 1
 
 
 def test_pictures_beyond_memory_are_read_from_a_file_and_the_run_is_the_same(data: Path, tmp_path: Path):

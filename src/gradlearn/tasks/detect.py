@@ -249,6 +249,12 @@ class Detect:
         boxes = gathered(found, self.canvases, pictures)
         return Judged(data, pictures, boxes, score(self.boxed, pictures, boxes, threshold))
 
+    def counted(self, judged: Judged, threshold: float | None) -> Judged:
+        """The same boxes, of which those count that have this score."""
+        from gradlearn.detection_score import score
+
+        return judged._replace(score=score(self.boxed, judged.pictures, judged.found, threshold))
+
     def described(self) -> dict[str, Any]:
         """The [data] table of run.toml."""
         b = self.boxed
@@ -262,7 +268,7 @@ class Detect:
         return about | {name: len(rows) for name, rows in b.split.items()}
 
     def seconds_after(self) -> float:
-        """Nothing but scoring takes long."""
+        """Nothing but scoring takes long, and of that no more than is counted already."""
         return 0.0
 
     def show(self, descent: Descent, record: Record) -> None:

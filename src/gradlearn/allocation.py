@@ -1,0 +1,41 @@
+"""Memory that a step has freed is kept for the next one, which asks for the same again.
+
+    mallopt(trim from 1 GiB on, or a sixteenth of the machine's memory; map blocks from 32 MiB on)    Linux with glibc alone
+
+A step of a convolutional network asks for hundreds of MB and frees them at its end. The C library gives the top of its heap back to
+the system, and each page that comes again is made zero and costs a fault: 5 to 30 % of a training step, as
+`benchmarks/kept_memory.py` measures. What PyTorch's tuning guide gets from another allocator, without one. Not where the
+environment says something of the allocator: MALLOC_..., GLIBC_TUNABLES. For the whole process, and for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from functools import cache
+
+__all__ = ["keep"]
+
+TRIM, MAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+MOST, SHARE = 1 << 30, 16  # bytes that may lie unused, and so many parts of the memory there is
+BLOCK = 1 << 25  # bytes, the most that glibc takes
+
+
+@cache
+def keep() -> bool:
+    """Ask the C library, once; whether it agreed. Numbers that are computed stay the same to the bit."""
+    if not sys.platform.startswith("linux") or spoken(os.environ):
+        return False
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return False
+    least = min(MOST, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE)
+    return library.mallopt(TRIM, least) == 1 and library.mallopt(MAP, BLOCK) == 1
+
+
+def spoken(environment: os._Environ[str] | dict[str, str]) -> bool:
+    """Whether the user has said something of the allocator, or put another in its place."""
+    return any(name.startswith("MALLOC_") for name in environment) or any(
+        word in environment.get(name, "") for name, word in (("GLIBC_TUNABLES", "malloc"), ("LD_PRELOAD", "alloc"))
+    )
