@@ -53,6 +53,19 @@ def test_what_the_user_says_of_the_allocator_stands():
     assert not spoken({"GLIBC_TUNABLES": "glibc.cpu.x86_shstk=on", "LD_PRELOAD": "libfaketime.so", "PATH": "/malloc"})
 
 
+def test_a_fit_asks_for_it_where_it_trains_on_a_processor():
+    code = """
+import torch
+import gradlearn
+from gradlearn.allocation import keep
+assert keep.cache_info().currsize == 0, "an import changes nothing in a process of others"
+gradlearn.fit(torch.nn.Linear(2, 1), (torch.randn(64, 2), torch.randn(64, 1)), "mse", steps=2)
+print(keep.cache_info().misses)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
 def test_it_is_asked_once():
     assert keep() is keep()
     assert keep.cache_info().misses == 1

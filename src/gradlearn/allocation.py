@@ -30,8 +30,8 @@ def keep() -> bool:
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):
         return False
-    least = min(MOST, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE)
-    return library.mallopt(TRIM, least) == 1 and library.mallopt(MAP, BLOCK) == 1
+    unused = min(MOST, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE)
+    return library.mallopt(TRIM, unused) == 1 and library.mallopt(MAP, BLOCK) == 1
 
 
 def spoken(environment: os._Environ[str] | dict[str, str]) -> bool:
