@@ -48,9 +48,10 @@ def test_memory_that_was_freed_comes_back_without_faults():
 
 def test_what_the_user_says_of_the_allocator_stands():
     assert played("keep", MALLOC_TOP_PAD_="0")[0] == "False"
-    for said in ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}, {"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}):
+    for said in ({"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"}, {"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}):
         assert spoken(said)
     assert not spoken({"GLIBC_TUNABLES": "glibc.cpu.x86_shstk=on", "LD_PRELOAD": "libfaketime.so", "PATH": "/malloc"})
+    assert not spoken({"MALLOC_ARENA_MAX": "1", "GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}), "of something else"
 
 
 def test_a_fit_asks_for_it_where_it_trains_on_a_processor():

@@ -40,6 +40,15 @@ def test_time_left_is_that_of_the_steps_and_not_of_what_came_before(
     assert two.endswith(f"64 examples/s  0:{int(left):02d} left")
 
 
+def test_the_first_line_knows_the_speed_of_the_steps_before_it(clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]):
+    shown = live.Live()
+    clock.t += 9.0  # preparing
+    shown.show(*at(0))
+    clock.t += 2.0
+    shown.show(*at(20))
+    assert capsys.readouterr().out.endswith("320 examples/s  0:07 left\n")
+
+
 def test_lines_come_now_and_then_and_findings_at_once(clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]):
     shown, history = live.Live(), History()
     for t in range(20):

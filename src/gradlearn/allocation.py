@@ -5,7 +5,8 @@
 A step of a convolutional network asks for hundreds of MB and frees them at its end. The C library gives the top of its heap back to
 the system, and each page that comes again is made zero and costs a fault: 5 to 30 % of a training step, as
 `benchmarks/kept_memory.py` measures. What PyTorch's tuning guide gets from another allocator, without one. Not where the
-environment says something of the allocator: MALLOC_..., GLIBC_TUNABLES. For the whole process, and for as long as it lives.
+environment says something of that: MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES, another allocator in LD_PRELOAD. For the whole
+process, and for as long as it lives.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import cache
 __all__ = ["keep"]
 
 TRIM, MAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+ABOUT = ("trim_threshold", "top_pad", "mmap_threshold", "mmap_max")
 MOST, SHARE = 1 << 30, 16  # bytes that may lie unused, and so many parts of the memory there is
 BLOCK = 1 << 25  # bytes, the most that glibc takes
 
@@ -35,7 +37,8 @@ def keep() -> bool:
 
 
 def spoken(environment: os._Environ[str] | dict[str, str]) -> bool:
-    """Whether the user has said something of the allocator, or put another in its place."""
-    return any(name.startswith("MALLOC_") for name in environment) or any(
-        word in environment.get(name, "") for name, word in (("GLIBC_TUNABLES", "malloc"), ("LD_PRELOAD", "alloc"))
-    )
+    """Whether the user has said what is to be kept, or put another allocator in its place."""
+    told = environment.get("GLIBC_TUNABLES", "")
+    return any(
+        f"MALLOC_{name.upper()}_" in environment or f"glibc.malloc.{name}=" in told for name in ABOUT
+    ) or "alloc" in environment.get("LD_PRELOAD", "")

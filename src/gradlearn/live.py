@@ -22,7 +22,7 @@ class Live:
         self._shown = time.monotonic()
         self._loss = float("nan")
         self._found = self._acted = 0
-        self._t = -1  # step of the last line, and so where its time began; before the first, that of preparing is in it
+        self._t, self._since = -1, 0.0  # the step, and when it was done, from which on the speed is counted: not from preparing on
         self._status = None
 
     def __enter__(self) -> Self:
@@ -49,10 +49,12 @@ class Live:
         if len(history.findings) != self._found or len(history.actions) != self._acted:
             self._events(descent)
         now = time.monotonic()
+        if self._t < 0:
+            self._t, self._since = descent.t, now
         if self.quiet or now - self._shown < (EVERY if self.terminal else PLAIN):
             return
-        pace = (now - self._shown) / max(descent.t - self._t, 1) if self._t >= 0 else None
-        self._shown, self._t = now, descent.t
+        pace = (now - self._since) / (descent.t - self._t) if descent.t > self._t else None
+        self._shown, self._since, self._t = now, now, descent.t
         line = describe(descent, step, self._loss, pace)
         if self.terminal:
             self._draw(line)

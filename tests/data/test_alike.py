@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -59,14 +60,32 @@ def test_the_pairs_are_nearly_all_of_comparing_each_with_each() -> None:
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
     coarse = alike.shrunk(pixels, 8, grey=True)
+    most = min(alike.MOST, max(alike.LEAST, alike.NEARER * alike.usual(coarse, np.arange(400))))
     coarse -= coarse.mean(axis=1, keepdims=True)
     coarse /= np.linalg.norm(coarse, axis=1, keepdims=True)
-    most = min(alike.MOST, max(alike.LEAST, alike.NEARER * alike.usual(coarse)))
     near = (2 - 2 * flat @ flat.T <= most) & (2 - 2 * coarse @ coarse.T <= most)
     expected = {(int(i), int(j)) for i, j in np.argwhere(np.triu(near, 1))}
     assert 20 < len(expected) < 90
     assert set(found(pixels)) <= expected
     assert len(found(pixels)) >= 0.95 * len(expected)  # bands are drawn at random: one at the limit may agree in none
+
+
+def test_what_is_found_does_not_depend_on_how_many_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = scenes(90, (48, 40, 3))
+    pixels[40:50] = CHANGES["noisy"](pixels[:10])
+    monkeypatch.setattr(alike, "BLOCK", 7)
+    assert found(pixels) == [(i, 40 + i) for i in range(10)]
+
+
+def test_little_is_held_beside_the_shrunk_pictures() -> None:
+    n = 40_000
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 8, 8, 1), dtype=np.uint8)
+    small, hashes = alike.shrunk(pixels, 8, grey=True).astype(np.float16), np.arange(n, dtype=np.uint64)
+    tracemalloc.start()
+    alike.pairs(pixels, small, hashes, np.arange(n) % 2)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 80 * n + 2e7  # bytes; all rows at once as float32, three times, are 768 each
 
 
 def test_shrinking_is_the_mean_over_areas() -> None:

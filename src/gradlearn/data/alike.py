@@ -11,6 +11,8 @@ turned or strongly cropped copies.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from gradlearn import chance
@@ -26,6 +28,7 @@ BRIGHTER = 24.0  # grey levels by which one may be the brighter
 STRONGER = 1.5  # times the contrast that one may have
 FAINT = 1.0  # grey levels of contrast below which a picture has nothing to compare
 PART = 4096  # pairs compared in colour at a time
+BLOCK = 2048  # rows that are of float32 at a time: beside `small` next to nothing is held
 
 
 def shrunk(pixels: np.ndarray, side: int, grey: bool) -> np.ndarray:
@@ -51,22 +54,12 @@ def pairs(pixels: np.ndarray | Stored | Apart, small: np.ndarray, hashes: np.nda
     small: (n, k) of `shrunk` in grey; hashes: (n,) equal where pictures are; group: (n,) integers, of which pairs worth comparing
     have different ones. Of a picture with many near copies some may be left out.
     """
-    seen = np.flatnonzero(small.std(axis=1, dtype=np.float32) >= FAINT)
+    clear = [small[part].std(axis=1, dtype=np.float32) >= FAINT for part in _parts(np.arange(len(small)))]
+    seen = np.flatnonzero(np.concatenate(clear)) if clear else np.empty(0, np.int64)
     if len(seen) < 2:
         return np.empty((0, 2), np.int64)
-    x = small[seen].astype(np.float32)
-    flat = _flat(x)
-    most = min(MOST, max(LEAST, NEARER * usual(flat)))
-    bent = flat - flat.mean(axis=0)  # what all have in common tells no two apart
-    found = []
-    for band in range(BANDS):
-        i, j = _agreeing(bent, band)
-        worth = (group[seen[i]] != group[seen[j]]) & (hashes[seen[i]] != hashes[seen[j]])
-        i, j = i[worth], j[worth]
-        near = _near(flat[i], flat[j], most)
-        i, j = seen[i[near]], seen[j[near]]
-        found.append(np.stack([np.minimum(i, j), np.maximum(i, j)], axis=1))
-    candidates = np.unique(np.concatenate(found), axis=0)
+    most = min(MOST, max(LEAST, NEARER * usual(small, seen)))
+    candidates = _candidates(small, seen, hashes, group, most)
     parts = [candidates[a : a + PART] for a in range(0, len(candidates), PART)]
     kept = []
     for part in parts:
@@ -75,41 +68,62 @@ def pairs(pixels: np.ndarray | Stored | Apart, small: np.ndarray, hashes: np.nda
     return np.concatenate(kept) if kept else candidates
 
 
-def usual(flat: np.ndarray) -> float:
-    """The median squared distance to the nearest other of (n, k) rows of length 1; of many, a sample is asked."""
-    asked = np.linspace(0, len(flat) - 1, min(len(flat), SAMPLE)).astype(np.int64)
-    nearest = []
-    for some in np.array_split(asked, -(-len(asked) // 50)):
-        product = flat[some] @ flat.T
-        product[np.arange(len(some)), some] = -1.0
-        nearest.append(2.0 - 2.0 * product.max(axis=1))
-    return float(np.median(np.concatenate(nearest)))
+def _candidates(small: np.ndarray, seen: np.ndarray, hashes: np.ndarray, group: np.ndarray, most: float) -> np.ndarray:
+    """(m, 2) pairs of the pictures `seen` that agree in a band and are that near in grey; the rest as for `pairs`."""
+    middle = np.sum([_flat(small[part]).sum(axis=0) for part in _parts(seen)], axis=0) / len(
+        seen
+    )  # common to all: tells none apart
+    found = [np.empty((0, 2), np.int64)]
+    for band in range(BANDS):
+        for at, to in _agreeing(np.concatenate([_key(_flat(small[part]) - middle, band) for part in _parts(seen)])):
+            i, j = seen[at], seen[to]
+            worth = (group[i] != group[j]) & (hashes[i] != hashes[j])
+            for pair in _parts(np.sort(np.stack([i[worth], j[worth]], axis=1), axis=1)):
+                found.append(pair[_near(_flat(small[pair[:, 0]]), _flat(small[pair[:, 1]]), most)])
+    return np.unique(np.concatenate(found), axis=0)
 
 
-def _agreeing(bent: np.ndarray, band: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows whose signs under the band's projections are all the same."""
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    """The same rows, some at a time."""
+    return [rows[a : a + BLOCK] for a in range(0, len(rows), BLOCK)]
+
+
+def usual(small: np.ndarray, seen: np.ndarray) -> float:
+    """The median squared distance to the nearest other of these rows of `small`; of many, a sample is asked."""
+    asked = seen[np.linspace(0, len(seen) - 1, min(len(seen), SAMPLE)).astype(np.int64)]
+    mine, most = _flat(small[asked]), np.full(len(asked), -1.0, np.float32)
+    for part in _parts(seen):
+        product = mine @ _flat(small[part]).T
+        product[asked[:, None] == part[None, :]] = -1.0
+        most = np.maximum(most, product.max(axis=1))
+    return float(np.median(2.0 - 2.0 * most))
+
+
+def _key(bent: np.ndarray, band: int) -> np.ndarray:
+    """(n,) uint32: the signs of rows (n, k) under the band's projections."""
     draw = chance.uniform(0, "alike", np.arange(bent.shape[1])[:, None], BITS * band + np.arange(BITS)[None, :])
-    signs = bent @ (draw - 0.5).astype(np.float32) > 0
     keys = np.zeros((len(bent), 4), np.uint8)
-    keys[:, : BITS // 8] = np.packbits(signs, axis=1)
-    key = keys.view(np.uint32)[:, 0]
+    keys[:, : BITS // 8] = np.packbits(bent @ (draw - 0.5).astype(np.float32) > 0, axis=1)
+    return keys.view(np.uint32)[:, 0]
+
+
+def _agreeing(key: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of places whose keys are the same."""
     order = np.argsort(key, kind="stable")
     key = key[order]
-    left, right = [], []
     for gap in range(1, NEXT + 1):
         at = np.flatnonzero(key[gap:] == key[:-gap])
         if not len(at):
             break
-        left.append(order[at])
-        right.append(order[at + gap])
-    none = np.empty(0, np.int64)
-    return (np.concatenate(left), np.concatenate(right)) if left else (none, none)
+        yield order[at], order[at + gap]
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
-    """Rows (n, k) without their mean, of length 1."""
-    x = x - x.mean(axis=1, keepdims=True)
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+    """Rows (n, k) without their mean, of length 1, float32."""
+    x = x.astype(np.float32)
+    x -= x.mean(axis=1, keepdims=True)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    return x
 
 
 def _near(a: np.ndarray, b: np.ndarray, most: float) -> np.ndarray:
