@@ -46,6 +46,29 @@ def test_memory_that_was_freed_comes_back_without_faults():
     assert after[1] < 0.02 * before
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing is done where there is no glibc")
+def test_what_is_kept_goes_back_when_it_is_asked_for():
+    code = """
+import torch
+from gradlearn.allocation import give_back, keep
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+
+assert keep()
+held = [torch.ones(4_000_000) for _ in range(8)]
+full = resident()
+del held
+kept = resident()
+give_back()
+print(full - kept, full - resident())
+"""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k not in ("GLIBC_TUNABLES", "LD_PRELOAD")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=clean)
+    kept, given = map(float, done.stdout.split())
+    assert kept < 20 < 100 < given  # MB, of 128
+
+
 def test_what_the_user_says_of_the_allocator_stands():
     assert played("keep", MALLOC_TOP_PAD_="0")[0] == "False"
     for said in ({"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=65536"}, {"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}):

@@ -16,7 +16,7 @@ import os
 import sys
 from functools import cache
 
-__all__ = ["keep"]
+__all__ = ["give_back", "keep"]
 
 TRIM, MAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 ABOUT = ("trim_threshold", "top_pad", "mmap_threshold", "mmap_max")
@@ -34,6 +34,12 @@ def keep() -> bool:
         return False
     unused = min(MOST, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE)
     return library.mallopt(TRIM, unused) == 1 and library.mallopt(MAP, BLOCK) == 1
+
+
+def give_back() -> None:
+    """All that is kept and unused goes back to the system: before and after training, which asks for other sizes than the rest."""
+    if keep.cache_info().currsize and keep():
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def spoken(environment: os._Environ[str] | dict[str, str]) -> bool:
