@@ -22,16 +22,20 @@ from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.exports import FILES, to_onnx, to_torch
 from gradlearn.loaded import load
 from gradlearn.record.weights import read_weights
+from gradlearn.tasks import images
 
 ALONE = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run on the digits that also looks at mirror images, so that there is something to average."""
+    """A short run on the digits that also looks at mirror images and moved ones, so that there is something to average."""
     runs = tmp_path_factory.mktemp("runs")
-    words = ["--steps", "20", "--convnet.width", "8", "--threads", "1", "--mirror", "yes", "--runs", str(runs), "--name", "mine"]
-    assert run(["train", "images", *words]) == 0
+    words = ["--steps", "20", "--convnet.width", "8", "--threads", "1", "--mirror", "yes", "--shift", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "LOOKED", 0)
+        assert run(["train", "images", *words, "--runs", str(runs), "--name", "mine"]) == 0
+    assert load(runs / "mine").card["shift_score"] == 1
     return runs / "mine"
 
 
@@ -172,7 +176,7 @@ def test_a_difference_in_one_weight_is_seen(trained: Path, onnx_file: Path):
     from gradlearn.classified import Answers
 
     loaded = load(trained)
-    module, x = Answers(loaded.model, True).eval(), pictures(trained)
+    module, x = Answers(loaded.model, True, 1).eval(), pictures(trained)
     data = onnx_file.read_bytes()
     assert writer.disagreement(data, module, x) < 1e-5
     with torch.no_grad():

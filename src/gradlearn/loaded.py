@@ -56,10 +56,8 @@ class Loaded:
                 f"predict: expected pictures (n, {', '.join(map(str, self.card['shape']))}), got {tuple(pixels.shape)}"
             )
         with evaluating(self.model):
-            parts = [
-                log_probabilities(self.model, part.permute(0, 3, 1, 2), self.card["mirror_score"]).exp()
-                for part in pixels.split(500)
-            ]
+            views = self.card["mirror_score"], self.card.get("shift_score", 0)
+            parts = [log_probabilities(self.model, part.permute(0, 3, 1, 2), *views).exp() for part in pixels.split(500)]
         return torch.cat(parts)
 
 

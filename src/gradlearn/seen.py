@@ -169,10 +169,14 @@ def _looks(task: Images, d: Descent, folder: Path, said: Said, worst: Tensor) ->
     draws = min(DRAWS, d.seen // GLANCE // max(len(chosen), 1))
     if not draws:
         return []
-    device, mirror = _device(d), bool(task.plan.get("mirror_score", False))
+    device = _device(d)
     x = placed(task.data(said.split), device)(chosen, -1).x
     maps = saliency(
-        lambda moved: log_probabilities(d.theta.model, moved, mirror), x, guess[chosen].to(device), draws, task.plan.get("seed", 0)
+        lambda moved: log_probabilities(d.theta.model, moved, *task.views),
+        x,
+        guess[chosen].to(device),
+        draws,
+        task.plan.get("seed", 0),
     )
     found = []
     for k, (i, strength) in enumerate(zip(chosen.tolist(), maps.cpu().numpy(), strict=True)):

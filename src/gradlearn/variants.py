@@ -62,7 +62,7 @@ def loosened(plan: Plan) -> Plan:
         own.choices["average"] = Choice("plain", "plan", "off")
     for name in [k for k in own.choices if k.startswith("ema.")]:
         del own.choices[name]
-    own.choices["mirror_score"] = Choice(False, "plan", "off")
+    own.choices["mirror_score"], own.choices["shift_score"] = Choice(False, "plan", "off"), Choice(0, "plan", "off")
     return own
 
 

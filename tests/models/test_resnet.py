@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from gradlearn.errors import InputTrouble
 from gradlearn.models.resnet import ResNet, Stage, patch_of
 from gradlearn.pixels import whitening
 
@@ -106,3 +107,14 @@ def test_larger_pictures_have_larger_patches(shape: tuple[int, int, int], expect
     assert patch_of(shape) == expected
     side, stride, _ = expected
     assert (min(shape[:2]) - side) // stride + 1 <= 36
+
+
+def test_gelu_is_its_tanh_form_and_an_unknown_activation_is_named() -> None:
+    stage = Stage(4, 4, 2, "gelu").eval()
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = stage.norms[0](torch.nn.functional.max_pool2d(stage.convs[0](x), 2))
+    y = torch.nn.functional.gelu(y, approximate="tanh")
+    y = y + torch.nn.functional.gelu(stage.norms[1](stage.convs[1](y)), approximate="tanh")
+    torch.testing.assert_close(stage(x), y)
+    with pytest.raises(InputTrouble, match=r"resnet\.activation silu: not known; it is one of relu, gelu"):
+        ResNet((16, 16, 3), 10, activation="silu")

@@ -44,7 +44,7 @@ def test_outputs_in_parts_are_the_outputs_at_once(task, monkeypatch):
 
 def test_no_part_of_large_pictures_is_larger_than_a_batch(task, monkeypatch):
     sizes = []
-    monkeypatch.setattr(module, "log_probabilities", lambda model, x, mirror: sizes.append(len(x)) or torch.zeros(len(x), 3))
+    monkeypatch.setattr(module, "log_probabilities", lambda model, x, mirror, shift: sizes.append(len(x)) or torch.zeros(len(x), 3))
     for part, largest in ((12 * 12 * 500, 40), (12 * 12 * 499, 16), (12 * 12 * 5, 5)):  # the data have 40, a batch 16
         sizes.clear()
         monkeypatch.setattr(module, "PART", part)

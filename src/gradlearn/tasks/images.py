@@ -48,6 +48,7 @@ SMALL = 16  # pixels a side below which there is little to whiten or to go deep 
 LARGE = 96  # pixels a side from which pictures are cropped at random and not shifted
 FEW, STEPS = 500, 400  # fewer training pictures are warped, and seen in so many steps at least, whatever the passes
 WIDTHS = (16, 24, 32, 48, 64, 96)
+LOOKED = 20  # epochs from which scoring pictures in three places costs little beside training
 PASSES = 0.3  # over the pictures for each channel of the width: a wider network is worth more of them
 WIDER = 0.8  # a network of twice the arithmetic takes 2^0.8 times as long: wide layers are faster an operation
 
@@ -187,6 +188,8 @@ class Images:
         if "mirror" not in plan:
             plan.choose("mirror", *self._mirror(epochs), "measured")
         plan.choose("mirror_score", plan["mirror"], "a picture and its mirror image are scored together where both are trained on")
+        moved = plan["shift"] // 2 if epochs >= LOOKED else 0
+        plan.choose("shift_score", moved, "moved pictures are scored too" if moved else "moving it would cost more than it gains")
 
     def _mirror(self, epochs: float) -> tuple[bool, str]:
         rows = self.pictures.split["train"]
@@ -284,16 +287,20 @@ class Images:
 
     def outputs(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
         """Log-probabilities (n, classes) and labels (n,) of all of the data; the model is in evaluation mode already."""
-        n, size = len(data), max(PART // math.prod(self.shape), 1)
+        n, size, views = len(data), max(PART // math.prod(self.shape), 1), self.views
         size = 500 if size >= 500 else min(size, batch_size(self.plan, self.n))
         # made before the first part: what outlives a part would keep the memory of those before it from being used again
         logp, labels = torch.empty(n, len(self.pictures.classes)), torch.empty(n, dtype=torch.int64)
-        mirror = bool(self.plan.get("mirror_score", False))
         for a in range(0, n, size):
             batch = data(torch.arange(a, min(a + size, n)), -1)
-            logp[a : a + size] = log_probabilities(model, batch.x, mirror)
+            logp[a : a + size] = log_probabilities(model, batch.x, *views)
             labels[a : a + size] = batch.y
         return logp, labels
+
+    @property
+    def views(self) -> tuple[bool, int]:
+        """What is looked at beside a picture when it is scored: whether its mirror image, and moved by how many pixels."""
+        return bool(self.plan.get("mirror_score", False)), int(self.plan.get("shift_score", 0))
 
     def described(self) -> dict[str, Any]:
         """The [data] table of run.toml."""
@@ -328,7 +335,8 @@ class Images:
             "options": self.plan.options(name),
             "shape": list(self.shape),
             "classes": list(self.pictures.classes),
-            "mirror_score": bool(self.plan.get("mirror_score", False)),
+            "mirror_score": self.views[0],
+            "shift_score": self.views[1],
         }
 
     @staticmethod
