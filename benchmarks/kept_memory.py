@@ -1,7 +1,7 @@
 """Claim: keeping freed memory makes a training step of a convolutional network a tenth shorter or more, for little memory.
 
 Forward and backward as `train` has them, each way in processes of their own, in turns: as the C library does it, and with
-`allocation.keep`. What is compared is the mean over all steps of all turns; medians are in the table.
+`allocation.kept`. What is compared is the mean over all steps of all turns; medians are in the table.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import statistics
 import subprocess
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 import measure
@@ -32,13 +33,14 @@ def child(network: str, width: int, side: int, n: int, way: str, seconds: float)
     import torch
     import torch.nn.functional as F
 
-    from gradlearn.allocation import keep
+    from gradlearn.allocation import kept
     from gradlearn.detection import detection_losses
     from gradlearn.find import find
     from gradlearn.models.detector import decode, places
     from gradlearn.precision import precision
 
-    if way == "keep" and not keep():
+    keeping = ExitStack()
+    if way == "keep" and not keeping.enter_context(kept()):
         raise SystemExit("nothing is kept: no glibc, or the environment speaks of the allocator")
     torch.manual_seed(0)
     options = {"width": width, "precision": precision("cpu")[0]}

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.adapt import leaves, to_data
+from gradlearn.allocation import kept
 from gradlearn.errors import InputTrouble, nearest
 from gradlearn.layout import members_of
 from gradlearn.loop import Descent, keep_shown
@@ -325,6 +326,7 @@ def _open(
     return descent, plan, Record(folder), clock
 
 
+@kept()
 def planned(task: Supervised, plan: Plan, begun: float, runs: int = 1) -> tuple[Descent, Clock | None]:
     """The descent of a plan, and the clock of one whose time is limited; `runs`: how many will share its program."""
     model = task.own

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from gradlearn import fine_tune
+from gradlearn.allocation import kept
 from gradlearn.errors import InputTrouble
 from gradlearn.find import find
 from gradlearn.loop import Descent
@@ -105,6 +106,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@kept()
 def planned(task: Offered, plan: Plan, begun: float, say: Say) -> tuple[Descent, Clock | None]:
     """All that was left open is chosen, for the time that is left where there is a limit; the descent stands before step 0."""
     n = task.n

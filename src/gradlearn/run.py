@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from gradlearn import __version__, chance, fine_tune
 from gradlearn.adapt import InPieces, Subset, about, placed
-from gradlearn.allocation import give_back, keep
+from gradlearn.allocation import kept
 from gradlearn.descent import ring_of
 from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.find import default, describe, find, wrapped
@@ -114,8 +114,6 @@ class Clock:
 
 def build(task: Task, plan: Plan, model: nn.Module | None = None, valid: Data | None = None, test: Data | None = None) -> Descent:
     """The objects that a plan names. Without `model`, the task's own, a pure function of the seed."""
-    if plan.get("device", "cpu") == "cpu":
-        keep()
     seed = plan.get("seed", 0)
     model = (begun(task, plan, seed) if model is None else model).to(usable(plan.get("device", "cpu")))
     turned = by_channels(model) if plan.get("device", "cpu") == "cpu" else set()
@@ -362,13 +360,12 @@ def carry_out(
     `stopped.number` is looked at after every step: a signal saves and ends. `glances`: `show` looks at the steps and the history,
     not at theta, so that several steps may be taken in one call.
     """
-    give_back()
-    for step in train(d, record, clock, ahead=show is None or glances):
-        if show is not None:
-            show(d, step)
-        if getattr(stopped, "number", 0):
-            d.interrupted = True
-    give_back()
+    with kept():
+        for step in train(d, record, clock, ahead=show is None or glances):
+            if show is not None:
+                show(d, step)
+            if getattr(stopped, "number", 0):
+                d.interrupted = True
     if d.interrupted and d.t < d.controls.end:
         return {"reason": "signal", "message": f"stopped by signal {stopped.number} after step {d.t - 1}; saved"}
     if d.controls.stop >= 0:

@@ -48,8 +48,10 @@ SMALL = 16  # pixels a side below which there is little to whiten or to go deep 
 LARGE = 96  # pixels a side from which pictures are cropped at random and not shifted
 FEW, STEPS = 500, 400  # fewer training pictures are warped, and seen in so many steps at least, whatever the passes
 WIDTHS = (16, 24, 32, 48, 64, 96)
+PASSES = 0.22  # over the pictures for each channel of the width: a wider network is worth more of them
 LOOKED = 20  # epochs from which scoring pictures in three places costs little beside training
-PASSES = 0.3  # over the pictures for each channel of the width: a wider network is worth more of them
+SHORT = 6  # epochs below which smaller pictures at first, and so more of them, are worth more than all they do not show
+WIDE, LONG = 64, 20  # width and epochs of a network that learns its pictures by heart unless parts of them are covered
 WIDER = 0.8  # a network of twice the arithmetic takes 2^0.8 times as long: wide layers are faster an operation
 
 
@@ -111,10 +113,6 @@ class Images:
         plan.choose("model", given or usual, "its options were given" if given else f"pictures of {side} {SMALL} pixels a side")
         if plan["model"] not in MODELS:
             raise InputTrouble(f"--model {plan['model']}: no network for pictures{nearest(plan['model'], MODELS)}")
-        large = plan["model"] == "resnet" and min(self.shape[:2]) >= LEAST
-        plan.choose(
-            "progressive", large, "three quarters of the side in the first part of the run" if large else "too small for it"
-        )
         if plan["model"] == "resnet":
             plan.choose("resnet.precision", *precision(plan["device"]), "measured")
         plan.choose("batch", 64 if n < 5000 else 128, f"{n} training pictures; larger batches are no faster on a processor")
@@ -132,8 +130,9 @@ class Images:
 
     @property
     def usual(self) -> Mapping[str, Any]:
-        """The model and the width that its pace is measured at."""
-        return {"model": self.plan["model"], f"{self.plan['model']}.width": 32}
+        """The model, its width and the size of the pictures that its pace is measured at."""
+        usual = {"model": self.plan["model"], f"{self.plan['model']}.width": 32}
+        return usual if "progressive" in self.plan else usual | {"progressive": False}
 
     @property
     def targets(self) -> float:
@@ -145,6 +144,7 @@ class Images:
     def choose_size(self) -> None:
         """Width of the network where the time is open."""
         self.plan.choose(f"{self.plan['model']}.width", 32, "the usual one")
+        self._choose_activation()
 
     def choose_size_in(self, seconds: float, pace: float) -> None:
         """Network and width for so many seconds, where a picture takes `pace` seconds of training at the usual ones.
@@ -152,10 +152,11 @@ class Images:
         The largest width that sees every picture often enough for it: up to there more passes are worth more than more width.
         """
         plan, name = self.plan, self.plan["model"]
-        if f"{name}.width" in plan:
-            return None
         passes = {w: seconds / (pace * self.n) * (self._cost(name, 32) / self._cost(name, w)) ** WIDER for w in WIDTHS}
-        if name == "resnet" and passes[WIDTHS[0]] < 2.0 and plan.choices["model"].by != "user":
+        if f"{name}.width" in plan:
+            self._choose_activation()
+            return self._choose_side(seconds / (pace * self.n))
+        if name == "resnet" and passes[WIDTHS[0]] < 1.4 and plan.choices["model"].by != "user":
             least = f"{seconds:.0f} s are {passes[WIDTHS[0]]:.1f} passes of the smallest resnet"
             plan.replace("model", "convnet", least, "measured")
             plan.choices.pop("resnet.precision", None)
@@ -166,7 +167,19 @@ class Images:
         width = max((w for w in WIDTHS if w <= most and passes[w] >= PASSES * w), default=least)
         why = f"the largest that sees each of {self.n} pictures often enough: about {passes[width]:.1f} times at this width"
         plan.choose(f"{name}.width", width, why, "measured")
-        return None
+        self._choose_activation()
+        return self._choose_side(passes[width])
+
+    def _choose_activation(self) -> None:
+        plan = self.plan
+        if plan["model"] == "resnet" and plan["resnet.width"] >= WIDE and self.start is None:
+            plan.choose("resnet.activation", "gelu", "a little better than relu, and of a wide network a twentieth of the time")
+
+    def _choose_side(self, epochs: float) -> None:
+        able = self.plan.get("model") == "resnet" and min(self.shape[:2]) >= LEAST
+        short = f"{epochs:.1f} passes over full ones are few: three quarters of the side in the first part of the run"
+        full = "enough passes over full pictures" if able else "too small for it"
+        self.plan.choose("progressive", able and epochs < SHORT, short if able and epochs < SHORT else full)
 
     def _cost(self, name: str, width: int) -> float:
         with torch.device("meta"):
@@ -175,6 +188,7 @@ class Images:
     def choose_augmentation(self, epochs: float) -> None:
         """How training pictures are changed in a run of so many epochs."""
         plan, side = self.plan, min(self.shape[:2])
+        self._choose_side(epochs)
         why = "few pictures: each is turned, bent and lit anew in every step" if self.few else "moves and mirror images are enough"
         plan.choose("warp", 1.0 if self.few else 0.0, why)
         self.augment()  # refuses what is out of range before anything is measured
@@ -185,6 +199,8 @@ class Images:
         if plan.get("crop") or plan["warp"]:
             plan.choose("shift", 0, "a warp moves pictures too" if plan["warp"] else "crops are moved already")
         plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
+        if plan.get("model") == "resnet" and plan.get("resnet.width", 0) >= WIDE and epochs >= LONG:
+            plan.choose("cutout", side // 4, "a wide network in a long run: a square of each picture is covered")
         if "mirror" not in plan:
             plan.choose("mirror", *self._mirror(epochs), "measured")
         plan.choose("mirror_score", plan["mirror"], "a picture and its mirror image are scored together where both are trained on")
