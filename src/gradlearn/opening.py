@@ -41,6 +41,7 @@ from gradlearn.start import Start, read_start
 from gradlearn.symbols import Offered
 
 Say = Callable[[str], None]
+LARGE = 1e11  # operations in a step from which all cores are faster, and looking whether they are takes long
 ENDING = 2.0  # seconds for pictures, report and the end of the process, on a machine that is busy just then
 
 
@@ -162,7 +163,7 @@ def _pace(task: Offered, plan: Plan, left: float) -> Pace:
     scratch = _scratch(task, plan)
     d = build(task, scratch)
     choose_program(d, plan, 0, left)
-    if "threads" not in plan and (_cores() == 1 or task.work() < SMALL):
+    if "threads" not in plan and (_cores() == 1 or not SMALL <= task.work() < LARGE):
         choose_threads(plan, task.work(), _cores())
     paces: dict[int, Pace] = {}
     for threads in [plan["threads"]] if "threads" in plan else [1, _cores()]:
