@@ -164,10 +164,54 @@ def loop(name: str, arrays: list[np.ndarray], seconds: float, seed: int, batch: 
     return {"epochs": epochs, "epoch_s": took, "wall_s": wall, "test": accuracy(model, x_test, y_test, half), "half": half}
 
 
+def batches_of(x: Any, y: Any, train: bool, batch: int, part: int = 1) -> Any:
+    """What fastai takes for a data loader, of tensors: augmented where it trains; of the first 1 / part of them."""
+    import torch
+
+    class Batches:
+        def __init__(self) -> None:
+            self.n, self.device = len(x) // part, torch.device("cpu")
+            self.dataset, self.bs = list(range(self.n)), batch
+
+        def __len__(self) -> int:
+            return -(-self.n // batch)
+
+        def __iter__(self) -> Any:
+            order = torch.randperm(self.n) if train else torch.arange(self.n)
+            for rows in order.split(batch):
+                yield (crops(x[rows]) if train else scaled(x[rows])), y[rows]
+
+        def to(self, device: Any) -> Any:
+            return self
+
+        def one_batch(self) -> Any:
+            return next(iter(self))
+
+    return Batches()
+
+
+def half_precision(half: bool) -> Any:
+    """A callback of fastai: forward under autocast, the loss on floats."""
+    import torch
+    from fastai.callback.core import Callback
+
+    class Half(Callback):
+        order = 100
+
+        def before_batch(self) -> None:
+            self.context = torch.autocast("cpu", torch.bfloat16, enabled=half)
+            self.context.__enter__()
+
+        def after_pred(self) -> None:
+            self.context.__exit__(None, None, None)
+            self.learn.pred = self.pred.float()
+
+    return Half()
+
+
 def fastai(name: str, arrays: list[np.ndarray], seconds: float, seed: int, batch: int = 128) -> dict[str, Any]:
     """fastai's own: a Learner with label smoothing, lr_find, fit_one_cycle."""
     import torch
-    from fastai.callback.core import Callback
     from fastai.callback.schedule import lr_find  # noqa: F401 - adds Learner.lr_find and fit_one_cycle
     from fastai.data.core import DataLoaders
     from fastai.learner import Learner
@@ -180,43 +224,9 @@ def fastai(name: str, arrays: list[np.ndarray], seconds: float, seed: int, batch
     model = torch_model(name)
     half = half_pays(model)
 
-    class Batches:
-        """A data loader of tensors: augmented where it trains."""
-
-        def __init__(self, x: Any, y: Any, train: bool, part: int = 1) -> None:
-            self.x, self.y, self.train, self.n, self.device = x, y, train, len(x) // part, torch.device("cpu")
-            self.dataset, self.bs = list(range(self.n)), batch
-
-        def __len__(self) -> int:
-            return -(-self.n // batch)
-
-        def __iter__(self) -> Any:
-            order = torch.randperm(self.n) if self.train else torch.arange(self.n)
-            for part in order.split(batch):
-                yield (crops(self.x[part]) if self.train else scaled(self.x[part])), self.y[part]
-
-        def to(self, device: Any) -> Any:
-            return self
-
-        def one_batch(self) -> Any:
-            return next(iter(self))
-
-    class Half(Callback):
-        """Forward and loss under autocast."""
-
-        order = 100
-
-        def before_batch(self) -> None:
-            self.context = torch.autocast("cpu", torch.bfloat16, enabled=half)
-            self.context.__enter__()
-
-        def after_pred(self) -> None:
-            self.context.__exit__(None, None, None)
-            self.learn.pred = self.pred.float()
-
     def learner(part: int = 1) -> Any:
-        loaders = DataLoaders(Batches(x, y, True, part), Batches(x_test[:256], y_test[:256], False))
-        return Learner(loaders, model, loss_func=LabelSmoothingCrossEntropy(), cbs=[Half()], train_bn=True)
+        loaders = DataLoaders(batches_of(x, y, True, batch, part), batches_of(x_test[:256], y_test[:256], False, batch))
+        return Learner(loaders, model, loss_func=LabelSmoothingCrossEntropy(), cbs=[half_precision(half)], train_bn=True)
 
     kept = {k: v.clone() for k, v in model.state_dict().items()}
     short = learner(20)
@@ -234,22 +244,8 @@ def fastai(name: str, arrays: list[np.ndarray], seconds: float, seed: int, batch
     return {"epochs": epochs, "epoch_s": took, "wall_s": wall, "test": found, "half": half, "lr": float(rate)}
 
 
-def keras(name: str, arrays: list[np.ndarray], seconds: float, seed: int, batch: int = 128) -> dict[str, Any]:
-    """Keras 3: a ResNet of three stages as its CIFAR-10 example has, AdamW with warm-up and cosine, crops and mirror images."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    import keras as K
-
-    backend = K.backend.backend()
-    if backend == "torch":
-        import torch
-
-        torch.set_num_threads(THREADS)
-    K.utils.set_random_seed(seed)
-    x, y, x_test, y_test = arrays
-    mean, deviation = np.array(MEAN, np.float32), np.array(DEVIATION, np.float32)
-    x, x_test = ((v / np.float32(255) - mean) / deviation for v in (x, x_test))
-    chance = np.random.default_rng(seed)
-    K.mixed_precision.set_dtype_policy("mixed_bfloat16" if name == "half" else "float32")
+def keras_model(K: Any) -> Any:
+    """A ResNet of three stages of two blocks, 32, 64 and 128 channels, as Keras's CIFAR-10 example has."""
 
     def conv(z: Any, channels: int, stride: int = 1, act: bool = True) -> Any:
         z = K.layers.BatchNormalization()(K.layers.Conv2D(channels, 3, stride, "same", use_bias=False)(z))
@@ -261,15 +257,16 @@ def keras(name: str, arrays: list[np.ndarray], seconds: float, seed: int, batch:
         for k in range(2):
             short = z if stride == 1 or k else K.layers.Conv2D(channels, 1, stride, use_bias=False)(z)
             z = K.layers.ReLU()(short + conv(conv(z, channels, stride if k == 0 else 1), channels, act=False))
-    z = K.layers.Dense(10, dtype="float32")(K.layers.GlobalAveragePooling2D()(z))
-    model = K.Model(inputs, z)
+    return K.Model(inputs, K.layers.Dense(10, dtype="float32")(K.layers.GlobalAveragePooling2D()(z)))
+
+
+def keras_crops(K: Any, x: np.ndarray, y: np.ndarray, batch: int, chance: np.random.Generator) -> Any:
+    """A PyDataset of batches, padded and cropped, half of them mirrored."""
 
     class Crops(K.utils.PyDataset):
-        """Batches, padded and cropped, half of them mirrored."""
-
-        def __init__(self, n: int) -> None:
+        def __init__(self) -> None:
             super().__init__()
-            self.order = chance.permutation(n)
+            self.order = chance.permutation(len(x))
 
         def __len__(self) -> int:
             return -(-len(self.order) // batch)
@@ -287,6 +284,27 @@ def keras(name: str, arrays: list[np.ndarray], seconds: float, seed: int, batch:
         def on_epoch_end(self) -> None:
             self.order = chance.permutation(self.order)
 
+    return Crops()
+
+
+def keras(name: str, arrays: list[np.ndarray], seconds: float, seed: int, batch: int = 128) -> dict[str, Any]:
+    """Keras 3: its ResNet, AdamW with warm-up and cosine, crops and mirror images."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras as K
+
+    backend = K.backend.backend()
+    if backend == "torch":
+        import torch
+
+        torch.set_num_threads(THREADS)
+    K.utils.set_random_seed(seed)
+    x, y, x_test, y_test = arrays
+    mean, deviation = np.array(MEAN, np.float32), np.array(DEVIATION, np.float32)
+    x, x_test = ((v / np.float32(255) - mean) / deviation for v in (x, x_test))
+    chance = np.random.default_rng(seed)
+    K.mixed_precision.set_dtype_policy("mixed_bfloat16" if name == "half" else "float32")
+    model = keras_model(K)
+
     def compiled(steps: int) -> None:
         rate = K.optimizers.schedules.CosineDecay(1e-4, steps, warmup_target=5e-3, warmup_steps=max(steps // 10, 1))
         loss = K.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
@@ -294,12 +312,12 @@ def keras(name: str, arrays: list[np.ndarray], seconds: float, seed: int, batch:
 
     kept = model.get_weights()
     compiled(1000)
-    few = Crops(len(x) // 20)
+    few = keras_crops(K, x[: len(x) // 20], y, batch, chance)
     epochs, took = planned(lambda: model.fit(few, epochs=1, verbose=0) and None, seconds)
     model.set_weights(kept)
     compiled(epochs * -(-len(x) // batch))
     begin = time.perf_counter()
-    model.fit(Crops(len(x)), epochs=epochs, verbose=0)
+    model.fit(keras_crops(K, x, y, batch, chance), epochs=epochs, verbose=0)
     wall = time.perf_counter() - begin
     answers = model.predict(x_test, batch_size=500, verbose=0) + model.predict(x_test[:, :, ::-1], batch_size=500, verbose=0)
     found = float((answers.argmax(1) == y_test).mean())
