@@ -279,6 +279,13 @@ def test_a_short_run_of_muon_goes_as_far_as_a_long_one(steps: int, expected: flo
     assert "split.rates" not in given, "a rate that the user gave is every part's"
 
 
+def test_muons_products_are_of_half_precision_where_those_of_the_network_are():
+    for precision in ("float32", "bfloat16"):
+        plan = Plan({"update": "split", "steps": 100, "batches": "shuffle", "model": "resnet", "resnet.precision": precision})
+        choose_descent(plan)
+        assert plan.get("muon.precision", "float32") == precision
+
+
 def test_decay_times_rate_times_steps_is_the_same_in_runs_of_any_length():
     found = []
     for steps in (1000, 4000, 16000):

@@ -56,3 +56,16 @@ def test_a_batch_larger_than_a_piece_is_its_matrices_one_by_one():
 
 def test_zero_stays_zero():
     assert torch.equal(orthogonalise_(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+
+
+@pytest.mark.parametrize("shape", [(3, 48, 96), (3, 32, 300), (3, 300, 32), (1, 128, 1152)])
+def test_in_half_precision_it_is_as_near_the_polar_factor_though_singular_values_fall_over_three_decades(shape: tuple[int, ...]):
+    """What a long matrix would do with the products of its small side alone: small singular values run away by rounding."""
+    u, _, vt = torch.linalg.svd(draw(*shape, dtype=torch.float32), full_matrices=False)
+    s = torch.logspace(0, -3, u.shape[2]).expand(shape[0], -1)
+    x = u * s.unsqueeze(1) @ vt
+    exact, half = (orthogonalise_(x.clone(), 3, "polar_express", precision=of) for of in ("float32", "bfloat16"))
+    assert half.dtype == torch.float32
+    assert torch.linalg.svdvals(half).max() < 1.05 * torch.linalg.svdvals(exact).max()
+    cosine = (exact * half).sum((1, 2)) / torch.linalg.vector_norm(exact, dim=(1, 2)) / torch.linalg.vector_norm(half, dim=(1, 2))
+    assert cosine.min() > 0.99

@@ -3,8 +3,9 @@
     x <- x / ||x||_F;   x <- (c1 + c3 x x^T + c5 (x x^T)^2) x,  a few times
 
 Jordan et al., "Muon", 2024 ("classic": singular values end in about [0.7, 1.2]); Amsel et al., "The Polar Express", 2025
-([0.9, 1.1], at equal cost). A batch at a time, in pieces that stay in a core's cache, and in float32: a processor without
-instructions for bfloat16 needs 50 times as long for that. For the updates that make a momentum orthogonal.
+([0.9, 1.1], at equal cost). A batch at a time, in pieces that stay in a core's cache. In float32, unless asked otherwise: a
+processor with AMX is several times as fast in bfloat16, one without instructions for it needs 50 times as long. For the updates
+that make a momentum orthogonal.
 """
 
 from __future__ import annotations
@@ -28,20 +29,23 @@ COEFFICIENTS = {  # (a, b, c) of each step; the last one is repeated
 }
 
 
-def orthogonalise_(x: Tensor, steps: int = 5, coefficients: str = "classic") -> Tensor:
+def orthogonalise_(x: Tensor, steps: int = 5, coefficients: str = "classic", precision: str = "float32") -> Tensor:
     """Each matrix of (n, rows, columns) in place: U S V^T -> about U V^T.
 
     Singular values below about 1/500 of the norm end lower. The small side is multiplied; float32 differs from float64 by about
-    1e-5 of the largest entry, by 1e-3 where a long matrix has hardly any small singular values of its own.
+    1e-5 of the largest entry, by 1e-3 where a long matrix has hardly any small singular values of its own. With `precision`
+    "bfloat16" the products are of that, and of the whole matrix: those of x x^T alone would run away by its rounding.
     """
+    half = precision == "bfloat16"
     plan = [COEFFICIENTS[coefficients][min(k, len(COEFFICIENTS[coefficients]) - 1)] for k in range(steps)]
     safety = 1.02 if coefficients == "polar_express" else 1.0
     wide = x.mT if x.shape[1] > x.shape[2] else x
     n, rows, columns = wide.shape
-    long = columns > 3 * rows
+    long = columns > 3 * rows and not half
     piece = min(n, max(1, PIECE // (rows * (rows if long else columns))))
     thin, small = (rows, columns), (rows, rows)
-    buffers = [x.new_empty(piece, *shape) for shape in (thin, thin, small, small, *([small, small] if long else []))]
+    shapes = (thin, thin, small, small, *([small, small] if long else []))
+    buffers = [x.new_empty(piece, *shape, dtype=torch.bfloat16 if half else x.dtype) for shape in shapes]
     for part in wide.split(piece):
         a, b, *rest = (buffer[: part.shape[0]] for buffer in buffers)
         torch.div(part, torch.linalg.vector_norm(part, dim=(1, 2), keepdim=True).mul_(safety).clamp_(min=1e-7), out=a)

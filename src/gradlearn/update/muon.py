@@ -34,6 +34,7 @@ class Muon(Whole):
         weight_decay: pull towards zero, as a share of `lr` a step.
         steps: Newton-Schulz iterations, at least 1.
         coefficients: of the iteration: "classic", or "polar_express" (closer to orthogonal at equal cost).
+        precision: of its products: "float32", or "bfloat16", several times as fast on a processor with AMX.
         scale: "rms" (as long as AdamW's steps) or "original" (sqrt(max(1, rows / columns)), with `lr` about 0.02).
         normalise: NorMuon: rows of the orthogonal matrix are divided by the root of their mean square so far.
         row_beta: memory of that mean square, in [0, 1).
@@ -55,6 +56,7 @@ class Muon(Whole):
         weight_decay: float = 0.05,
         steps: int = 5,
         coefficients: str = "classic",
+        precision: str = "float32",
         scale: str = "rms",
         normalise: bool = False,
         row_beta: float = 0.95,
@@ -63,6 +65,8 @@ class Muon(Whole):
     ) -> None:
         if coefficients not in COEFFICIENTS:
             raise InputTrouble(f"--muon.coefficients {coefficients!r}: not known{nearest(coefficients, tuple(COEFFICIENTS))}")
+        if precision not in ("float32", "bfloat16"):
+            raise InputTrouble(f"--muon.precision {precision!r}: not known{nearest(precision, ('float32', 'bfloat16'))}")
         if scale not in ("rms", "original"):
             raise InputTrouble(f"--muon.scale {scale!r}: not known{nearest(scale, ('rms', 'original'))}")
         if not 0.0 <= row_beta < 1.0:
@@ -70,7 +74,8 @@ class Muon(Whole):
         if steps < 1:
             raise InputTrouble(f"--muon.steps {steps}: must be at least 1")
         defaults = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay, "steps": steps}
-        defaults |= {"coefficients": coefficients, "scale": scale, "normalise": normalise, "row_beta": row_beta}
+        defaults |= {"coefficients": coefficients, "precision": precision, "scale": scale}
+        defaults |= {"normalise": normalise, "row_beta": row_beta}
         super().__init__(params, defaults | {"betas": betas, "eps": eps})
 
     def takes(self, p: Tensor, group: dict[str, Any]) -> bool:
@@ -93,7 +98,7 @@ class Muon(Whole):
             g = torch.stack([p.grad for p in family.params if p.grad is not None]).to(exact(family.params[0])).reshape(m.shape)
             m.lerp_(g, 1.0 - group["momentum"])
             u = g.lerp_(m, group["momentum"]) if group["nesterov"] else g.copy_(m)
-            orthogonalise_(u, group["steps"], group["coefficients"])
+            orthogonalise_(u, group["steps"], group["coefficients"], group.get("precision", "float32"))
             if group["normalise"]:
                 u = self._level(u, family.stack("row_sq"), group["row_beta"])
             rows, columns = m.shape[1:]
@@ -131,7 +136,7 @@ class Muon(Whole):
         )
         for k, p in enumerate(params):
             pen.momentum(p, lambda p=p: self.state[p]["momentum_buffer"], u, k * size, 1.0 - group["momentum"], look)
-        pen.operate(lambda x: orthogonalise_(x, group["steps"], group["coefficients"]), u)
+        pen.operate(lambda x: orthogonalise_(x, group["steps"], group["coefficients"], group.get("precision", "float32")), u)
         for k, p in enumerate(params):
             pen.move(p, u, k * size, given)
         pen.after.append(lambda steps: [self.state[p]["step"].add_(float(steps)) for p in params])
