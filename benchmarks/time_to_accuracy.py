@@ -92,6 +92,21 @@ def tried(name: str, path: Path, limit: float, seeds: int) -> tuple[float | None
     return reached, rows
 
 
+def summary(wall: float, ours: list[Row], reached: dict[str, float | None], told: list[Row]) -> list[Row]:
+    """A row for each contender: what it had after the time that was enough for us, or that it was given, and when it was there."""
+    enough = [row["test"] for row in ours if row["wall_s"] <= 1.1 * wall][-3:]
+    rows: list[Row] = [
+        {"contender": "gradlearn", "test": statistics.median(enough), "seconds": wall, "to 85 %": wall, "by ours": 1.0}
+    ]
+    for name, seconds in reached.items():
+        mine = [row for row in told if row["contender"] == name]
+        longest = max(mine, key=lambda row: row["wall_s"])
+        at = {"test": longest["test"], "seconds": longest["wall_s"], "note": longest["note"]}
+        there = {"to 85 %": seconds or f"> {TIMES * wall:.0f}", "by ours": seconds / wall if seconds else f"> {TIMES:g}"}
+        rows.append({"contender": name} | at | there)
+    return rows
+
+
 def main() -> None:
     parser = measure.options(__doc__)
     parser.add_argument("--data", default="../shared/data/cifar10", help="the Parquet folder, from the repository's root")
@@ -111,16 +126,12 @@ def main() -> None:
         for name in arguments.peer or PEERS:
             reached[name], found = tried(name, path, TIMES * wall, arguments.peer_seeds)
             told += found
-    there = {name: seconds / wall for name, seconds in reached.items() if seconds is not None}
-    least = min(there.values(), default=TIMES)
+    least = min((seconds / wall for seconds in reached.values() if seconds is not None), default=TIMES)
     bars = [measure.bar("fastest peer / ours (3: none was there by then)", least, TIMES, below=False)]
-    summary = [
-        {"contender": name, "seconds to 85 %": seconds or f"> {TIMES * wall:.0f}", "by ours": there.get(name, f"> {TIMES:g}")}
-        for name, seconds in ({"gradlearn": wall} | reached).items()
-    ]
-    measure.table(summary, "85 % on CIFAR-10")
+    shown = summary(wall, rows, reached, told)
+    measure.table(shown, "85 % on CIFAR-10")
     measure.table(bars)
-    payload = {"claim": measure.first_line(__doc__), "bars": bars, "rows": summary, "ours": rows, "runs": told}
+    payload = {"claim": measure.first_line(__doc__), "bars": bars, "rows": shown, "ours": rows, "runs": told}
     measure.write("time_to_accuracy", payload, bool(arguments.peer), peers=True)
 
 
