@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 import gradlearn
+from gradlearn import picture_plan
 from gradlearn.cli import run
 from gradlearn.connect import onnx as writer
 from gradlearn.errors import InputTrouble, NumericsTrouble
 from gradlearn.exports import FILES, to_onnx, to_torch
 from gradlearn.loaded import load
 from gradlearn.record.weights import read_weights
-from gradlearn.tasks import images
 
 ALONE = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
@@ -33,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     words = ["--steps", "20", "--convnet.width", "8", "--threads", "1", "--mirror", "yes", "--shift", "2"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "LOOKED", 0)
+        patch.setattr(picture_plan, "LOOKED", 0)
         assert run(["train", "images", *words, "--runs", str(runs), "--name", "mine"]) == 0
     assert load(runs / "mine").card["shift_score"] == 1
     return runs / "mine"

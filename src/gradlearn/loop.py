@@ -114,7 +114,7 @@ def advance(d: Descent, ahead: bool) -> tuple[list[Step], Callable[[int], None] 
         return program.advance(d, _room(d) if ahead else 1)
     now = d.now()
     if hasattr(d.data, "follow"):
-        d.data.follow(now.share)  # pyright: ignore[reportAttributeAccessIssue]
+        d.data.follow(now)  # pyright: ignore[reportAttributeAccessIssue]
     batch = d.data(d.batches(now), chance.key(d.seed, "batch", d.t))
     d.history.waited += time.perf_counter() - begin
     gradient = d.gradient if program is None or program.whole else program.gradient
@@ -208,6 +208,7 @@ def score(d: Descent, record: Recorder | None, split: str, data: Data | None) ->
         result = _scored(d, data)
         if split == "valid":
             d.judged(result)
+    d.history.scoring += time.perf_counter() - start
     d.history.scores.append((d.t, split, result))
     if split == "valid" and hasattr(d.average, "judged"):
         d.average.judged(d.theta, result)  # pyright: ignore[reportAttributeAccessIssue]

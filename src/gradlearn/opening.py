@@ -124,12 +124,12 @@ def planned(task: Offered, plan: Plan, begun: float, say: Say) -> tuple[Descent,
     left = budget - (time.monotonic() - begun) - ENDING
     if left < 0.5:
         raise InputTrouble(f"--time {plan['time']}: reading the data took {budget - left - ENDING:.1f} s already; give more time")
-    paces, scoring, ending = _measure(task, plan, left)
+    paces, look, ending = _measure(task, plan, left)
     pace = paces.mean
-    left = budget - (time.monotonic() - begun) - ending
+    left = budget - (time.monotonic() - begun) - ending - plan["looks"] * look
     plan.choose(
         "steps",
-        max(int(0.98 * left / (pace * (1 + scoring))), 1),
+        max(int(0.98 * left / pace), 1),
         f"{pace * 1e3:.3g} ms a step, {left:.1f} s left for training",
         "measured",
     )
@@ -137,11 +137,11 @@ def planned(task: Offered, plan: Plan, begun: float, say: Say) -> tuple[Descent,
     choose_program(descent, plan, plan["steps"])
     now = time.monotonic()
     deadline = begun + budget - ending
-    return descent, Clock(deadline, max(deadline - now, 0.1), paces)
+    return descent, Clock(deadline, max(deadline - now, 0.1), paces, look)
 
 
 def _measure(task: Offered, plan: Plan, left: float) -> tuple[Pace, float, float]:
-    """(seconds of a step, share of time that scoring on the way takes, seconds for everything after the last step)."""
+    """(seconds of a step, seconds of each scoring on the way, seconds for everything after the last step)."""
     n = task.n
     pace = _pace(task, plan, left)
     measured = task.usual
@@ -154,8 +154,8 @@ def _measure(task: Offered, plan: Plan, left: float) -> tuple[Pace, float, float
     valid = again + measure_score(d, d.sample)
     if task.held("valid") is not None:
         plan.choose("looks", min(20, int(0.04 * left / max(valid, 1e-9))), f"each takes {valid:.2g} s", "measured")
-    looks = _looks(task, plan)
-    return pace, looks * valid / left, 2.0 * (valid + again + test) + ENDING + task.seconds_after() + 0.025 * left
+    _looks(task, plan)
+    return pace, valid, 2.0 * (valid + again + test) + ENDING + task.seconds_after() + 0.025 * left
 
 
 def _pace(task: Offered, plan: Plan, left: float) -> Pace:

@@ -31,7 +31,7 @@ from gradlearn.loop import Cadence, Descent, Flushed, Recorder, advance, evaluat
 from gradlearn.penalty import penalised, penalties
 from gradlearn.plan import PIECE, Plan
 from gradlearn.regular import Regular, forgetting, ways
-from gradlearn.symbols import Action, Batch, Controls, Data, History, Losses, Step, Task
+from gradlearn.symbols import Action, Batch, Controls, Data, History, Losses, Now, Step, Task
 from gradlearn.theta import Theta
 
 SAMPLE = 1000  # training examples that are scored beside the validation data
@@ -67,26 +67,33 @@ class Clock:
         deadline: `time.monotonic()` at which training must be over; scoring and writing come after it.
         span: seconds that the training was given, for the length of a look.
         pace: as it was measured; how much quicker the first part of the run is than the rest counts.
+        look: seconds of each scoring on the way, as measured, then as the last ones took; no steps are taken meanwhile.
     """
 
     deadline: float
     span: float
     pace: Pace | None = None
+    look: float = 0.0
     looked: float = 0.0
     at: int = -1
+    scoring: float = 0.0
 
     def __call__(self, d: Descent) -> Action | None:
         """A `finish` action where the forecast misses the deadline by more than noise."""
         now = time.monotonic()
         left = self.deadline - now
         if self.at < 0 or d.t == self.at:
-            self.looked, self.at = now, d.t
+            self.looked, self.at, self.scoring = now, d.t, d.history.scoring
             return None
         late = left < 0.1 * self.span
         if now - self.looked < (0.02 if late else 0.06) * self.span + 0.3 or d.t >= d.controls.end:
             return None
-        pace, before = (now - self.looked) / (d.t - self.at), self.at
-        self.looked, self.at = now, d.t
+        scoring, before = d.history.scoring - self.scoring, self.at
+        if looks := self._looks(d, before, d.t):
+            self.look = scoring / looks
+        left -= self.look * self._looks(d, d.t, d.controls.end)
+        pace = (now - self.looked - scoring) / (d.t - before)
+        self.looked, self.at, self.scoring = now, d.t, d.history.scoring
         turn = self.pace.until * d.controls.end if self.pace is not None else 0.0
         if before < turn <= d.t:
             return None  # neither the pace of the one part nor of the other
@@ -99,6 +106,12 @@ class Clock:
         word = "slower" if miss < 0 else "faster"
         why = f"the machine is {word} than measured: {pace * 1e3:.3g} ms a step now, {left:.0f} s left"
         return Action(d.t - 1, "finish", why, "end", float(d.controls.end), float(fits), "clock")
+
+    @staticmethod
+    def _looks(d: Descent, first: int, last: int) -> int:
+        """Scorings from before step `first` to before step `last`; the clock is asked before the one that is due."""
+        every = d.cadence.score
+        return max((last - 1) // every - (first - 1) // every, 0) if every and d.valid is not None else 0
 
     def steps(self, same: float, t: int, early: bool) -> float:
         """How many more there is time for, where there is for `same` such as at step t, which is in the first part (early) or not.
@@ -273,17 +286,17 @@ class Pace(NamedTuple):
 
 
 class At:
-    """Training data as they are at one share of a run."""
+    """Training data as they are at one time of a run."""
 
-    def __init__(self, data: Any, share: float) -> None:
-        self.data, self.share = data, share
+    def __init__(self, data: Any, now: Now) -> None:
+        self.data, self.now = data, now
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __call__(self, index: Tensor, draw: int) -> Batch:
         """A batch."""
-        self.data.follow(self.share)
+        self.data.follow(self.now)
         return self.data(index, draw)
 
 
@@ -296,8 +309,8 @@ def pace_of(d: Descent, seconds: float) -> Pace:
     data = d.data
     try:
         paces = []
-        for share in (0.0, 1.0):
-            d.data = At(data, share)
+        for now in (Now(0, 1 << 30, 0, 0), Now(1, 1, 0, 0)):  # the beginning and the end
+            d.data = At(data, now)
             paces.append(measure(d, 0.5 * seconds))
     finally:
         d.data = data

@@ -188,6 +188,7 @@ class History:
         self.end = 0  # steps of the whole run, as things stand; 0: nobody knows
         self.cut: dict[int, float] = {}  # t: how long a bound has left the gradient, of late; 0: it was left out
         self.waited = 0.0  # seconds that this process has waited for data
+        self.scoring = 0.0  # seconds that it has spent on scores
         self.scores: list[tuple[int, str, Score]] = []  # (t, split, score)
         self.findings: list[Finding] = []
         self.actions: list[Action] = []
@@ -244,8 +245,8 @@ class History:
 class Data(Protocol):
     """A set of examples: tensors stay tensors, a batch is a slice.
 
-    It may also have `follow(share)`: told before each batch of training how much of the run is over, in (0, 1); and `until`: the
-    share at which what a batch costs changes for good, 0 where it does not.
+    It may also have `follow(now)`: told before each batch of training when it is; and `until`: the share of the run at which
+    what a batch costs changes for good, 0 where it does not.
     """
 
     def __len__(self) -> int: ...

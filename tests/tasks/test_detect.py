@@ -22,7 +22,7 @@ from gradlearn.data.canvas import lay
 from gradlearn.detected import Detected
 from gradlearn.loaded import load
 from gradlearn.plan import Plan
-from gradlearn.symbols import Step
+from gradlearn.symbols import Now, Step
 from gradlearn.tasks import detect as module
 from gradlearn.tasks.detect import Detect, size_for
 
@@ -93,10 +93,10 @@ def test_training_draws_are_a_function_of_their_key_and_the_last_are_of_whole_pi
     assert torch.equal(one.x, two.x)
     assert torch.equal(one.y, two.y)
     assert not torch.equal(one.x, other.x)
-    data.follow(0.99)
+    data.follow(Now(99, 100, 0, 0))
     late = data(index, 5)
     assert not torch.equal(one.x, late.x)
-    data.follow(0.5)
+    data.follow(Now(50, 100, 0, 0))
     assert torch.equal(data(index, 5).x, one.x)
 
 

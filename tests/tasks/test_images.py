@@ -15,6 +15,7 @@ from gradlearn.data.elastic import warp
 from gradlearn.data.images import Pictures
 from gradlearn.errors import InputTrouble
 from gradlearn.plan import Plan, batch_size, choose_length
+from gradlearn.symbols import Now
 from gradlearn.tasks import images as module
 from gradlearn.tasks.images import Images
 
@@ -135,13 +136,35 @@ def test_pictures_are_small_in_the_first_part_of_a_run_and_full_in_the_rest():
     data, index = task.data("train"), torch.arange(4)
     assert data.until == 0.7
     shapes = []
-    for share in (0.0, 0.69, 0.7, 1.0):
-        data.follow(share)
+    for t in (0, 69, 70, 99):
+        data.follow(Now(t, 100, 0, 0))
         shapes.append(tuple(data(index, 1).x.shape[2:]))
     assert shapes == [(24, 24), (24, 24), (32, 32), (32, 32)]
     assert data(index, -1).x.shape[2:] == (32, 32)
-    data.follow(0.0)
+    data.follow(Now(0, 100, 0, 0))
     assert data(index, -1).x.shape[2:] == (32, 32)
+
+
+def test_each_picture_is_mirrored_in_every_second_epoch_also_in_a_batch_of_two_epochs():
+    task = photographs(32, 3, model="resnet", device="cpu", progressive=False, mirror=True, **{"resnet.precision": "float32"})
+    task.choose()
+    data = task.data("train")  # 30 pictures
+    plain = data(torch.arange(30), -1).x
+    seen = []
+    for start, index in ((0, torch.arange(30)), (30, torch.arange(30)), (45, torch.cat([torch.arange(15, 30), torch.arange(15)]))):
+        data.follow(Now(0, 9, start, 5))
+        x = data(index, 1).x
+        flip = (x != plain[index]).flatten(1).any(1)
+        assert torch.equal(x[flip], plain[index][flip].flip(3))
+        seen.append(flip)
+    assert torch.equal(seen[0], ~seen[1])
+    assert torch.equal(seen[2][:15], seen[1][15:]), "the rest of epoch 1"
+    assert torch.equal(seen[2][15:], seen[0][:15]), "epoch 2 is as epoch 0"
+    assert 5 < int(seen[0].sum()) < 25
+    by_chance = Images(task.pictures, Plan({name: c.value for name, c in task.plan.items()} | {"batches": "balanced"})).data(
+        "train"
+    )
+    assert not by_chance.once
 
 
 def test_whoever_wants_full_pictures_from_the_start_has_them():
@@ -202,17 +225,11 @@ def test_only_what_is_trained_on_is_warped_by_the_plan_and_by_the_dial():
     ("passes", "width"),
     [(7.1, 32), (36.0, 48), (143.0, 96), (2.1, 16), (400.0, 96)],  # about CIFAR-10's 3, 15 and 60 minutes at width 32; the ends
 )
-def test_a_wider_network_is_taken_where_it_sees_the_pictures_a_fifth_of_its_width_times(passes: float, width: int):
+def test_the_width_follows_from_the_arithmetic_of_the_networks(passes: float, width: int):
     task = photographs(32, 3, model="resnet", batch=128)
     task.n, pace = 45_000, 1e-3
     task.choose_size_in(passes * task.n * pace, pace)
     assert task.plan["resnet.width"] == width
-    at = {w: passes * (task._cost("resnet", 32) / task._cost("resnet", w)) ** module.WIDER for w in module.WIDTHS}
-    wider = [w for w in module.WIDTHS if w > width]
-    assert all(at[w] < module.PASSES * w for w in wider)
-    assert task.plan["progressive"] is (at[width] < module.SHORT)
-    assert ("resnet.activation" in task.plan) is (width >= module.WIDE)
-    assert at[width] >= module.PASSES * width or width == module.WIDTHS[0]
 
 
 def test_too_little_for_the_smallest_resnet_is_a_convnet():

@@ -122,7 +122,9 @@ def test_embeddings_head_biases_and_norms_are_stepped_by_adamw():
     assert [torch.equal(p, q) for p, q in zip(params, twins, strict=True)] == [False, True, True, True]
 
 
-@pytest.mark.parametrize("bad", [{"coefficients": "classical"}, {"precision": "float16"}, {"scale": "rsm"}, {"momentum": 1.0}, {"steps": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"coefficients": "classical"}, {"precision": "float16"}, {"scale": "rsm"}, {"momentum": 1.0}, {"steps": 0}]
+)
 def test_options_that_mean_nothing_are_refused(bad: dict[str, Any]):
     with pytest.raises(InputTrouble, match=rf"--muon\.{next(iter(bad))}"):
         Muon([nn.Parameter(torch.zeros(2, 2))], **bad)

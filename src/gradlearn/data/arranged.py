@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gradlearn.data.mosaic import Labelled, Varied, filled_up, mosaic
-from gradlearn.symbols import Batch
+from gradlearn.symbols import Batch, Now
 
 __all__ = ["Arranged"]
 
@@ -29,9 +29,9 @@ class Arranged:
         self.labelled, self.rows, self.varied = labelled, torch.from_numpy(np.asarray(rows, np.int64)), varied
         self.until, self.late = (0.0 if varied is None else 1.0 - LATE), False
 
-    def follow(self, share: float) -> None:
+    def follow(self, now: Now) -> None:
         """In the last part of a run pictures are trained on as they will be seen: whole, one at a time."""
-        self.late = share >= self.until
+        self.late = now.share >= self.until
 
     def __len__(self) -> int:
         return len(self.rows)

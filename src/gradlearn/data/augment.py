@@ -23,7 +23,7 @@ from gradlearn.data.crew import each_of
 from gradlearn.data.crop import random_crop
 from gradlearn.data.elastic import warp
 from gradlearn.data.erase import cutout
-from gradlearn.data.shift import shift_mirror
+from gradlearn.data.shift import flips, shift_mirror
 from gradlearn.data.trivial import trivial
 from gradlearn.data.warp import random_turn
 from gradlearn.errors import InputTrouble
@@ -82,7 +82,13 @@ def augment_of(choices: Mapping[str, Any], size: tuple[int, int]) -> Augment:
 
 
 def apply(
-    augment: Augment, pixels: Tensor, labels: Tensor, classes: int, draw: int, strength: float = 1.0
+    augment: Augment,
+    pixels: Tensor,
+    labels: Tensor,
+    classes: int,
+    draw: int,
+    strength: float = 1.0,
+    flip: np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A batch, changed.
 
@@ -93,31 +99,35 @@ def apply(
         classes: how many there are.
         draw: the key of every draw.
         strength: factor on what has a strength; at least 0.
+        flip: (n,) bool, which pictures are mirrored where `mirror` is on; by chance where it is not given.
 
     Returns:
         Pixels (n, h, w, c) uint8, and the labels, or (n, classes) float32 probabilities where two pictures were made one.
     """
     if augment.alone and len(pixels):
         step, place = max(PART // pixels[0].numel(), 1), np.arange(len(pixels))
+        flip = (flips(draw, place) if flip is None else flip) if augment.mirror else None
         if step >= len(pixels):
-            pixels = each(augment, pixels, draw, place, strength)
+            pixels = each(augment, pixels, draw, place, strength, flip)
         else:
             out = pixels.new_empty(len(pixels), *(augment.size or pixels.shape[1:3]), pixels.shape[3])
             cuts = [slice(a, a + step) for a in range(0, len(pixels), step)]
-            each_of(lambda cut: out[cut].copy_(each(augment, pixels[cut], draw, place[cut], strength)), cuts)
+            each_of(lambda cut: out[cut].copy_(each(augment, pixels[cut], draw, place[cut], strength, flip)), cuts)
             pixels = out
     if augment.blends and len(pixels) > 1:
         return blend(pixels, labels, classes, draw, augment.mixup, augment.cutmix)
     return pixels, labels
 
 
-def each(augment: Augment, pixels: Tensor, draw: int, place: np.ndarray, strength: float = 1.0) -> Tensor:
-    """Pictures (n, h, w, c) uint8, each changed by itself; `place` (n,): where in its batch it is."""
+def each(
+    augment: Augment, pixels: Tensor, draw: int, place: np.ndarray, strength: float = 1.0, flip: np.ndarray | None = None
+) -> Tensor:
+    """Pictures (n, h, w, c) uint8, each changed by itself; `place` (n,): where in its batch it is; `flip`: of the whole batch."""
     shift = min(round(augment.shift * strength), min(pixels.shape[1:3]) // 2)
     if augment.crop or augment.size:
         pixels = random_crop(pixels, draw, place, min(augment.crop * strength, MOST), augment.size)
-    if shift or augment.mirror:
-        pixels = shift_mirror(pixels, draw, place, shift, augment.mirror)
+    if shift or flip is not None:
+        pixels = shift_mirror(pixels, draw, place, shift, None if flip is None else flip[place])
     if augment.warp:
         pixels = warp(pixels, draw, augment.warp * strength, place)
     if augment.rotate:

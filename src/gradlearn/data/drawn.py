@@ -3,7 +3,7 @@
     batch = PictureData(pictures, rows, augment)(index, draw)          draw -1: as they are
 
 Pictures stay bytes, channels last in memory; a batch is one gather from memory, or one read of a file, and then `augment.apply`.
-What it is depends on (rows, index, draw), on the strength that the run sets and on how much of the run is over, on nothing else.
+What it is depends on (rows, index, draw), on the strength that the run sets and on what it is told of the time, on nothing else.
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from torch import Tensor, nn
 from gradlearn.data.apart import in_memory
 from gradlearn.data.augment import Augment, apply
 from gradlearn.data.progressive import UNTIL
-from gradlearn.symbols import Batch
+from gradlearn.data.shift import alternating
+from gradlearn.symbols import Batch, Now
 
 if TYPE_CHECKING:
     from gradlearn.data.images import Pictures
 
 
 class PictureData:
-    """Some of the pictures as `Data`; training draws change them as `augment` says, draw -1 leaves them as they are."""
+    """Some of the pictures as `Data`; training draws change them as `augment` says, draw -1 leaves them as they are.
 
-    def __init__(self, pictures: Pictures, rows: np.ndarray, augment: Augment | None = None) -> None:
+    `once`: whether each picture comes once an epoch; then it is mirrored in every second one.
+    """
+
+    def __init__(self, pictures: Pictures, rows: np.ndarray, augment: Augment | None = None, once: bool = False) -> None:
         self.pictures, self.rows = pictures, torch.from_numpy(np.ascontiguousarray(rows))
         self.labels = torch.from_numpy(np.ascontiguousarray(pictures.labels))
         self.pixels, self.at = in_memory(pictures.pixels, rows)
         self.augment, self.strength = augment or Augment(), 1.0
         self.until, self.late = (UNTIL if self.augment.size is not None else 0.0), False
+        self.once, self.now = once, Now(0, 1, 0, 0)
 
-    def follow(self, share: float) -> None:
+    def follow(self, now: Now) -> None:
         """In the rest of a run pictures are of full size, where they are smaller in its first part."""
-        self.late = share >= self.until
+        self.late, self.now = now.share >= self.until, now
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,8 +57,13 @@ class PictureData:
         labels = self.labels.index_select(0, rows).long()
         if draw >= 0:
             augment = replace(self.augment, size=None) if self.late else self.augment
-            pixels, labels = apply(augment, pixels, labels, len(self.pictures.classes), draw, self.strength)
+            flip = self._flip(rows) if self.once and augment.mirror else None
+            pixels, labels = apply(augment, pixels, labels, len(self.pictures.classes), draw, self.strength, flip)
         return Batch(pixels.permute(0, 3, 1, 2), labels, rows, draw)
+
+    def _flip(self, rows: Tensor) -> np.ndarray:
+        epoch = (self.now.seen + np.arange(len(rows))) // len(self)
+        return alternating(self.now.seed, rows.numpy(), epoch)
 
     @property
     def adjustable(self) -> bool:

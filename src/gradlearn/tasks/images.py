@@ -20,17 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradlearn import picture_plan
 from gradlearn.classified import Answers, interface, log_probabilities
 from gradlearn.data.augment import Augment, augment_of
 from gradlearn.data.drawn import PictureData, calibrate
 from gradlearn.data.mirror import mirror_ratio, shrunk
-from gradlearn.data.progressive import LEAST, small
+from gradlearn.data.progressive import small
 from gradlearn.data.stored import take
-from gradlearn.errors import InputTrouble, nearest
 from gradlearn.find import find
 from gradlearn.insight.by_class import by_class, uneven
 from gradlearn.plan import Plan, batch_size, usual_epochs
-from gradlearn.precision import precision
 from gradlearn.symbols import Batch, Data, Losses, Now, Score
 
 if TYPE_CHECKING:
@@ -42,17 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Images", "Answers", "interface"]
 
 PART = 1 << 18  # bytes of pictures scored at once, at most a batch (of tiny ones 500): no tensor is larger than in a training step
-MODELS = ("resnet", "convnet")
 FOUND = {"digits": "scikit-learn's digits", "folder": "an image folder", "idx": "an IDX folder", "parquet": "image Parquet"}
-SMALL = 16  # pixels a side below which there is little to whiten or to go deep on
-LARGE = 96  # pixels a side from which pictures are cropped at random and not shifted
-FEW, STEPS = 500, 400  # fewer training pictures are warped, and seen in so many steps at least, whatever the passes
-WIDTHS = (16, 24, 32, 48, 64, 96)
-PASSES = 0.22  # over the pictures for each channel of the width: a wider network is worth more of them
-LOOKED = 20  # epochs from which scoring pictures in three places costs little beside training
-SHORT = 6  # epochs below which smaller pictures at first, and so more of them, are worth more than all they do not show
-WIDE, LONG = 64, 20  # width and epochs of a network that learns its pictures by heart unless parts of them are covered
-WIDER = 0.8  # a network of twice the arithmetic takes 2^0.8 times as long: wide layers are faster an operation
+STEPS = 400  # fewer than `FEW` training pictures are seen in so many steps at least, whatever the passes
 
 
 class Images:
@@ -102,37 +92,21 @@ class Images:
     @property
     def few(self) -> bool:
         """Whether there are so few training pictures that all else is chosen for that."""
-        return len(self.pictures.split["train"]) < FEW
+        return len(self.pictures.split["train"]) < picture_plan.FEW
+
+    @property
+    def about(self) -> picture_plan.About:
+        """What the plan's rules for pictures go by."""
+        return picture_plan.About(self.n, self.shape, self.few, self.start is not None)
 
     def choose(self) -> None:
         """Model, loss and update: what does not depend on the length of the run."""
-        plan, n = self.plan, self.n
-        given = next((name for name in MODELS if plan.options(name)), None)
-        usual = "resnet" if min(self.shape[:2]) >= SMALL else "convnet"
-        side = "at least" if usual == "resnet" else "less than"
-        plan.choose("model", given or usual, "its options were given" if given else f"pictures of {side} {SMALL} pixels a side")
-        if plan["model"] not in MODELS:
-            raise InputTrouble(f"--model {plan['model']}: no network for pictures{nearest(plan['model'], MODELS)}")
-        if plan["model"] == "resnet":
-            plan.choose("resnet.precision", *precision(plan["device"]), "measured")
-        plan.choose("batch", 64 if n < 5000 else 128, f"{n} training pictures; larger batches are no faster on a processor")
-        plan.choose("cross_entropy.label_smoothing", 0.1, "keeps the outputs from growing without bound")
-        plan.choose("update", "split", "Muon for convolutions: all directions move, not the steepest alone; AdamW for the rest")
-        plan.choose("best.times", 1e3, "labels are smoothed: a higher loss of the true ones alone is no worse model")
-        if plan["update"] in ("adamw", "nadam", "split"):
-            name = "adamw" if plan["update"] == "split" else plan["update"]
-            plan.choose(f"{name}.betas", [0.9, 0.98], "a memory of 50 steps for the squares: runs are short")
-            if plan["update"] != "split":
-                plan.choose(f"{name}.weight_decay", 0.05, "augmentation and smoothing hold most of it")
-        plan.choose("rate", ["warmup", "linear"], "the length is known: a straight line to zero is optimal for the last iterate")
-        if "warmup" in plan["rate"]:
-            plan.choose("warmup.share", 0.1, "the scale of the gradients is unknown at first")
+        picture_plan.choose(self.plan, self.about)
 
     @property
     def usual(self) -> Mapping[str, Any]:
         """The model, its width and the size of the pictures that its pace is measured at."""
-        usual = {"model": self.plan["model"], f"{self.plan['model']}.width": 32}
-        return usual if "progressive" in self.plan else usual | {"progressive": False}
+        return picture_plan.usual(self.plan)
 
     @property
     def targets(self) -> float:
@@ -143,43 +117,11 @@ class Images:
 
     def choose_size(self) -> None:
         """Width of the network where the time is open."""
-        self.plan.choose(f"{self.plan['model']}.width", 32, "the usual one")
-        self._choose_activation()
+        picture_plan.choose_size(self.plan, self.about)
 
     def choose_size_in(self, seconds: float, pace: float) -> None:
-        """Network and width for so many seconds, where a picture takes `pace` seconds of training at the usual ones.
-
-        The largest width that sees every picture often enough for it: up to there more passes are worth more than more width.
-        """
-        plan, name = self.plan, self.plan["model"]
-        passes = {w: seconds / (pace * self.n) * (self._cost(name, 32) / self._cost(name, w)) ** WIDER for w in WIDTHS}
-        if f"{name}.width" in plan:
-            self._choose_activation()
-            return self._choose_side(seconds / (pace * self.n))
-        if name == "resnet" and passes[WIDTHS[0]] < 1.4 and plan.choices["model"].by != "user":
-            least = f"{seconds:.0f} s are {passes[WIDTHS[0]]:.1f} passes of the smallest resnet"
-            plan.replace("model", "convnet", least, "measured")
-            plan.choices.pop("resnet.precision", None)
-            pace *= self._cost("convnet", 32) / self._cost("resnet", 32)
-            return self.choose_size_in(seconds, pace)
-        most = 32 if self.n < 5000 else 64 if self.n < 20000 else WIDTHS[-1]
-        least = 32 if name == "convnet" and self.shape[2] == 3 else WIDTHS[0]
-        width = max((w for w in WIDTHS if w <= most and passes[w] >= PASSES * w), default=least)
-        why = f"the largest that sees each of {self.n} pictures often enough: about {passes[width]:.1f} times at this width"
-        plan.choose(f"{name}.width", width, why, "measured")
-        self._choose_activation()
-        return self._choose_side(passes[width])
-
-    def _choose_activation(self) -> None:
-        plan = self.plan
-        if plan["model"] == "resnet" and plan["resnet.width"] >= WIDE and self.start is None:
-            plan.choose("resnet.activation", "gelu", "a little better than relu, and of a wide network a twentieth of the time")
-
-    def _choose_side(self, epochs: float) -> None:
-        able = self.plan.get("model") == "resnet" and min(self.shape[:2]) >= LEAST
-        short = f"{epochs:.1f} passes over full ones are few: three quarters of the side in the first part of the run"
-        full = "enough passes over full pictures" if able else "too small for it"
-        self.plan.choose("progressive", able and epochs < SHORT, short if able and epochs < SHORT else full)
+        """Network and width for so many seconds, where a picture takes `pace` seconds of training at the usual ones."""
+        picture_plan.choose_size_in(self.plan, self.about, seconds, pace, self._cost)
 
     def _cost(self, name: str, width: int) -> float:
         with torch.device("meta"):
@@ -187,25 +129,11 @@ class Images:
 
     def choose_augmentation(self, epochs: float) -> None:
         """How training pictures are changed in a run of so many epochs."""
-        plan, side = self.plan, min(self.shape[:2])
-        self._choose_side(epochs)
-        why = "few pictures: each is turned, bent and lit anew in every step" if self.few else "moves and mirror images are enough"
-        plan.choose("warp", 1.0 if self.few else 0.0, why)
         self.augment()  # refuses what is out of range before anything is measured
-        if side >= LARGE and epochs >= 2 and not plan["warp"]:
-            plan.choose("crop", 0.65 if epochs >= 10 else 0.35, f"pictures of {side} pixels and more are cropped at random")
-            plan.choose("colour", 0.2 if self.shape[2] == 3 else 0.0, "the light differs between photographs")
-        shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 else 0
-        if plan.get("crop") or plan["warp"]:
-            plan.choose("shift", 0, "a warp moves pictures too" if plan["warp"] else "crops are moved already")
-        plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
-        if plan.get("model") == "resnet" and plan.get("resnet.width", 0) >= WIDE and epochs >= LONG:
-            plan.choose("cutout", side // 4, "a wide network in a long run: a square of each picture is covered")
-        if "mirror" not in plan:
-            plan.choose("mirror", *self._mirror(epochs), "measured")
-        plan.choose("mirror_score", plan["mirror"], "a picture and its mirror image are scored together where both are trained on")
-        moved = plan["shift"] // 2 if epochs >= LOOKED else 0
-        plan.choose("shift_score", moved, "moved pictures are scored too" if moved else "moving it would cost more than it gains")
+        picture_plan.choose_augmentation(self.plan, self.about, epochs)
+        if "mirror" not in self.plan:
+            self.plan.choose("mirror", *self._mirror(epochs), "measured")
+        picture_plan.choose_views(self.plan, epochs)
 
     def _mirror(self, epochs: float) -> tuple[bool, str]:
         rows = self.pictures.split["train"]
@@ -252,7 +180,8 @@ class Images:
 
     def data(self, split: str) -> PictureData:
         """Pictures of one split; only those of training are augmented."""
-        return PictureData(self.pictures, self.pictures.split[split], self.augment() if split == "train" else None)
+        once = self.plan.get("batches", "shuffle") in ("shuffle", "full", "single")
+        return PictureData(self.pictures, self.pictures.split[split], self.augment() if split == "train" else None, once)
 
     def held(self, split: str) -> PictureData | None:
         """Pictures of valid or test; None where there are none."""
