@@ -61,6 +61,19 @@ def untouched(model: nn.Module, train: bool = False) -> Iterator[None]:
                     buffer.copy_(kept[name])
 
 
+@contextmanager
+def exact(model: nn.Module) -> Iterator[None]:
+    """Inside, networks of ours that compute in half precision compute in float32: small differences would drown in its rounding."""
+    halves: list[Any] = [module for module in model.modules() if getattr(module, "precision", None) == "bfloat16"]
+    for module in halves:
+        module.precision = "float32"
+    try:
+        yield
+    finally:
+        for module in halves:
+            module.precision = "bfloat16"
+
+
 def of(objective: Objective, which: str) -> Data | None:
     """The training or validation data ("data", "valid") of an objective, or of the one that it adds penalties to."""
     found = getattr(objective, which, None)

@@ -163,3 +163,24 @@ def test_theta_buffers_and_gradients_are_bitwise_as_found():
     assert all(torch.equal(b.grad, g) for b, g in zip(theta.blocks, grads, strict=True))
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
+
+
+class Half(nn.Module):
+    """A network of ours in half precision, whose rounding makes the gradient half as long again."""
+
+    precision = "bfloat16"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.wrong = network(), Wrong(1.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x) if self.precision == "float32" else self.wrong(self.net(x))
+
+
+def test_rounding_of_half_precision_is_no_wrong_backward_and_comes_back_afterwards():
+    model = Half()
+    assert name(model) == ""
+    assert model.precision == "bfloat16"
+    model.precision = "another"  # not ours: taken as it is
+    assert name(model) == "precision fault"

@@ -58,7 +58,8 @@ class Start:
             few = peek.taken(data, peek.chosen(data, FEW, "few"))
             odd = rows["norm"] < 1e-9 or rows["zero"] == 1.0
             if room >= 4 or odd:
-                rows |= preflight.slopes(objective, theta, few) | {"asked": 2.0}
+                with peek.exact(objective.model):
+                    rows |= preflight.slopes(objective, theta, few) | {"asked": 2.0}
                 rows |= preflight.costs(objective, theta, batch, step.n)
             if room >= 8 or odd:
                 rows |= preflight.learned(objective, theta, few, self.steps) | {"asked": 3.0}
