@@ -28,13 +28,12 @@ with ExitStack() as stack:
     agreed = stack.enter_context(kept()) if sys.argv[1] == "keep" else None
     faults()
     inside = faults()
-faults()
-print(agreed, inside, faults())
+print(agreed, inside, faults(1))
 """
 
 
 def played(how: str, **environment: str) -> tuple[str, float, float]:
-    """(what `kept` said, faults of a round that asks for 128 MB and frees them while it lasts, the same afterwards)."""
+    """(what `kept` said, faults of a round that asks for 128 MB and frees them while it lasts, of the first afterwards)."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k not in ("GLIBC_TUNABLES", "LD_PRELOAD")}
     command = [sys.executable, "-c", ROUNDS, how]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=clean | environment)

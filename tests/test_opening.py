@@ -39,3 +39,17 @@ def test_threads_are_measured_between_steps_that_are_too_small_and_those_that_ar
         torch.set_num_threads(before)
     assert looked == tried
     assert plan["threads"] == chosen
+
+
+def test_twenty_epochs_are_twenty_though_steps_are_whole(monkeypatch: pytest.MonkeyPatch):
+    """7,031 steps of 128 are 19.9993 epochs of 45,000 examples."""
+    told: list[float] = []
+    task = SimpleNamespace(
+        n=45_000, work=lambda: 1e8, choose_size=lambda: None, suggested_epochs=lambda n: 8, choose_augmentation=told.append
+    )
+    monkeypatch.setattr(opening, "built", lambda task, plan: None)
+    monkeypatch.setattr(opening, "choose_program", lambda d, plan, steps: None)
+    plan = Plan({"epochs": 20, "batch": 128})
+    opening.planned(task, plan, 0.0, lambda line: None)  # pyright: ignore[reportArgumentType]
+    assert plan["steps"] == 7031
+    assert told == [20.0]

@@ -279,6 +279,12 @@ def test_a_short_run_of_muon_goes_as_far_as_a_long_one(steps: int, expected: flo
     assert "split.rates" not in given, "a rate that the user gave is every part's"
 
 
+def test_options_of_the_usual_updates_are_known_before_the_update_is_chosen():
+    check_names(Plan({"muon.weight_decay": 0.5, "split.rates": [1.0, 1.0, 1.0, 1.0]}))
+    with pytest.raises(InputTrouble, match="this run has no 'muon'"):
+        check_names(Plan({"update": "adamw", "muon.weight_decay": 0.5}))
+
+
 def test_muons_products_are_of_half_precision_where_those_of_the_network_are():
     for precision in ("float32", "bfloat16"):
         plan = Plan({"update": "split", "steps": 100, "batches": "shuffle", "model": "resnet", "resnet.precision": precision})

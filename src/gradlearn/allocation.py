@@ -6,7 +6,7 @@ A step of a convolutional network asks for hundreds of MB and frees them at its 
 the system, and each page that comes again is made zero and costs a fault: 5 to 30 % of a training step, as
 `benchmarks/kept_memory.py` measures. What PyTorch's tuning guide gets from another allocator, without one. Not where the
 environment says something of that: MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES, another allocator in LD_PRELOAD. For the whole process
-while a training lasts; what comes after asks for other sizes, and there blocks of a few MB go back at once.
+while a training lasts; then all that is unused goes back, and what comes after keeps about what it would have kept without.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TRIM, MAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 ABOUT = ("trim_threshold", "top_pad", "mmap_threshold", "mmap_max")
 MOST, SHARE = 1 << 30, 16  # bytes that may lie unused, and so many parts of the memory there is
 BLOCK = 1 << 25  # bytes, the most that glibc takes
-AFTER = 1 << 22  # bytes of a block that goes back at once when training is over; twice that may lie unused
+AFTER = 1 << 22  # bytes of a block that is mapped for itself when training is over; twice that may lie at the top
 within: list[bool] = []  # one for each `kept` that has not ended: the outermost decides
 
 

@@ -115,7 +115,7 @@ def planned(task: Offered, plan: Plan, begun: float, say: Say) -> tuple[Descent,
     if "time" not in plan:
         task.choose_size()
         choose_length(plan, n, task.suggested_epochs(n))
-        task.choose_augmentation(plan["steps"] * batch_size(plan, n) / n)
+        task.choose_augmentation(round(plan["steps"] * batch_size(plan, n) / n, 2))  # whole steps are not whole epochs
         choose_threads(plan, task.work(), _cores())
         descent = built(task, plan)
         choose_program(descent, plan, plan["steps"])

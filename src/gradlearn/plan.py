@@ -85,7 +85,14 @@ def check_names(plan: Plan) -> None:
         InputTrouble: naming the nearest known one.
     """
     usual = {"adamw": "update", "ema": "average", "backprop": "gradient", "warmup": "rate", "linear": "rate"}
-    usual |= {"shuffle": "batches", "resnet": "models", "convnet": "models", "detector": "models"}
+    usual |= {
+        "split": "update",
+        "muon": "update",
+        "shuffle": "batches",
+        "resnet": "models",
+        "convnet": "models",
+        "detector": "models",
+    }
     kinds = {kind: choice for choice, kind in PLUGGED.items()} | {"rate": "rate"}
     used = {name: kind for name, kind in usual.items() if kinds[kind] not in plan}
     for choice, kind in PLUGGED.items():

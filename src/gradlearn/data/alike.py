@@ -70,9 +70,8 @@ def pairs(pixels: np.ndarray | Stored | Apart, small: np.ndarray, hashes: np.nda
 
 def _candidates(small: np.ndarray, seen: np.ndarray, hashes: np.ndarray, group: np.ndarray, most: float) -> np.ndarray:
     """(m, 2) pairs of the pictures `seen` that agree in a band and are that near in grey; the rest as for `pairs`."""
-    middle = np.sum([_flat(small[part]).sum(axis=0) for part in _parts(seen)], axis=0) / len(
-        seen
-    )  # common to all: tells none apart
+    whole = np.sum([_flat(small[part]).sum(axis=0) for part in _parts(seen)], axis=0)
+    middle = whole / len(seen)  # common to all: tells none apart
     found = [np.empty((0, 2), np.int64)]
     for band in range(BANDS):
         for at, to in _agreeing(np.concatenate([_key(_flat(small[part]) - middle, band) for part in _parts(seen)])):

@@ -41,9 +41,8 @@ def mirrored(pixels: Tensor, flip: np.ndarray) -> Tensor:
     """Pictures (n, h, w, c), mirrored where `flip` (n,) says so."""
     out = torch.empty_like(pixels)
     rows, rest = np.flatnonzero(flip), np.flatnonzero(~flip)
-    out.numpy()[rows] = (
-        pixels.index_select(0, torch.from_numpy(rows)).flip(2).numpy()
-    )  # numpy copies whole pictures; PyTorch, bytes
+    turned = pixels.index_select(0, torch.from_numpy(rows)).flip(2)
+    out.numpy()[rows] = turned.numpy()  # numpy copies whole pictures; PyTorch, bytes
     out.numpy()[rest] = pixels.numpy()[rest]
     return out
 
