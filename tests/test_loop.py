@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -467,6 +468,17 @@ def test_what_is_written_in_which_order():
         ("step", 0), ("step", 1), ("valid", 2), ("checkpoint", 2),
         ("step", 2), ("step", 3), ("valid", 4), ("test", 4), ("checkpoint", 4),
     ]  # fmt: skip
+
+
+def test_the_seconds_of_every_score_are_counted_for_the_clock():
+    class Slow(Line):
+        def score(self, model: nn.Module, data: Data) -> Score:
+            time.sleep(0.02)
+            return super().score(model, data)
+
+    d, begin = descent(Slow(), 4, cadence=Cadence(score=2), valid=Line().data("valid")), time.perf_counter()
+    list(train(d))
+    assert 2 * 0.02 <= d.history.scoring <= time.perf_counter() - begin
 
 
 def test_an_interrupted_run_saves_and_leaves_without_scores():

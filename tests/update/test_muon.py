@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlearn.errors import InputTrouble
+from gradlearn.polar import orthogonalise_
 from gradlearn.update.muon import Muon
 
 OPTIONS: list[dict[str, Any]] = [{}, {"coefficients": "polar_express"}, {"normalise": True}, {"scale": "original"}]
@@ -82,6 +83,19 @@ def test_it_is_torchs_muon_but_for_the_rounding_of_bfloat16(precision: str, clos
         ours.step()
         theirs.step()
     assert (a - b).norm() < close * (a - start).norm()
+
+
+def test_in_half_precision_a_step_goes_along_the_factor_in_half_precision_and_to_no_other_place():
+    g, moved = draw(16, 40).float(), {}
+    for precision in ("float32", "bfloat16"):
+        p = nn.Parameter(torch.zeros(16, 40))
+        p.grad = g.clone()
+        Muon([p], lr=1.0, precision=precision).step()
+        u = orthogonalise_((g * (0.05 + 0.95 * 0.05)).unsqueeze(0), precision=precision)[0]
+        moved[precision] = p.detach()
+        torch.testing.assert_close(-p.detach(), 0.2 * 40**0.5 * u, rtol=2e-2 if precision == "bfloat16" else 1e-4, atol=2e-3)
+        assert Muon([p], precision=precision).writable() is (precision == "float32"), "programs know no half precision"
+    assert not torch.equal(moved["float32"], moved["bfloat16"])
 
 
 def test_every_step_is_as_long_as_adamws():

@@ -108,8 +108,10 @@ class Muon(Whole):
         move(params, steps, group["lr"], group["weight_decay"])
 
     def writable(self) -> bool:
-        """Without NorMuon's rows, and where all tensors of a group have taken equally many steps."""
-        return self.of_one_age() and not any(group["normalise"] for group in self.param_groups)
+        """Without NorMuon's rows, in float32, and where all tensors of a group have taken equally many steps."""
+        return self.of_one_age() and not any(
+            group["normalise"] or group.get("precision", "float32") != "float32" for group in self.param_groups
+        )
 
     def write(self, pen: Any) -> None:
         """A step, with the pen of a program: momentum, orthogonal factor, theta; AdamW for the others."""
@@ -136,7 +138,7 @@ class Muon(Whole):
         )
         for k, p in enumerate(params):
             pen.momentum(p, lambda p=p: self.state[p]["momentum_buffer"], u, k * size, 1.0 - group["momentum"], look)
-        pen.operate(lambda x: orthogonalise_(x, group["steps"], group["coefficients"], group.get("precision", "float32")), u)
+        pen.operate(lambda x: orthogonalise_(x, group["steps"], group["coefficients"]), u)
         for k, p in enumerate(params):
             pen.move(p, u, k * size, given)
         pen.after.append(lambda steps: [self.state[p]["step"].add_(float(steps)) for p in params])
