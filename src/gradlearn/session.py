@@ -31,6 +31,8 @@ from gradlearn.run import Clock, Show, carry_out, failed, settings, story_of, su
 from gradlearn.start import Start, read_start
 from gradlearn.symbols import Offered
 
+PARTS = ("train", "valid", "test")
+
 
 def begin(
     kind: str,
@@ -87,12 +89,7 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
             say(f"{folder}: is finished, nothing to do ({finished['stop']['message']})")
             return finished
         _warn_machine(saved, say)
-        source = Path(saved["data"]["path"]) if "path" in saved["data"] else None
-        task = read(saved["task"], source, plan, dict(saved["data"]["reading"]), folder.parent)
-        if task.fingerprint != saved["data"]["fingerprint"]:
-            raise CheckpointTrouble(
-                f"{folder}: the data at {saved['data']['source']} changed since the run began; put it back or start anew"
-            )
+        task = _read_again(folder, saved, plan)
         task.start, lost = _start_again(plan, saved)
         descent = built(task, plan)
         again(descent, plan)
@@ -101,6 +98,27 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
             raise CheckpointTrouble(f"{folder}: {lost}")
         say(f"{folder}: resumed at step {descent.t} of {descent.controls.end}")
         return _to_the_end(task, plan, descent, record, None, show, say, signals, begun)
+
+
+def _read_again(folder: Path, saved: dict[str, Any], plan: Plan) -> Offered:
+    """The task with its data, divided as the run had them: how much is set aside where nothing is said may have changed since."""
+    data, reading = saved["data"], dict(saved["data"]["reading"])
+    source = Path(data["path"]) if "path" in data else None
+    task = read(saved["task"], source, plan, reading, folder.parent)
+    if task.fingerprint != data["fingerprint"]:
+        raise CheckpointTrouble(f"{folder}: the data at {data['source']} changed since the run began; put it back or start anew")
+    left, now = sum(data[part] for part in PARTS), task.described()
+    for part in ("test", "valid"):
+        if now[part] != data[part] and reading.get(part) is None:
+            reading[part] = data[part] / left
+        left -= data[part]
+    if reading != data["reading"]:
+        task = read(saved["task"], source, plan, reading, folder.parent)
+        now = task.described()
+    if any(now[part] != data[part] for part in PARTS):
+        had = ", ".join(f"{data[part]:,} for {part}" for part in PARTS)
+        raise CheckpointTrouble(f"{folder}: this version divides the data in another way, the run had {had}; start anew")
+    return task
 
 
 def _start_again(plan: Plan, saved: dict[str, Any]) -> tuple[Start | None, str]:

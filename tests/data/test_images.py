@@ -327,6 +327,6 @@ def test_reading_imports_no_torch():
 def test_fashion_mnist():
     pictures = read(SHARED / "fashion-mnist")
     assert (pictures.kind, pictures.pixels.shape) == ("idx", (70_000, 28, 28, 1))
-    assert {name: len(index) for name, index in pictures.split.items()} == {"train": 55_000, "valid": 5_000, "test": 10_000}
-    assert set(np.bincount(pictures.labels[pictures.split["valid"]])) == {500}
+    assert {name: len(index) for name, index in pictures.split.items()} == {"train": 57_500, "valid": 2_500, "test": 10_000}
+    assert set(np.bincount(pictures.labels[pictures.split["valid"]])) == {250}
     assert abs(pictures.pixels.mean() - 72.97) < 0.1

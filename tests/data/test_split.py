@@ -51,7 +51,7 @@ def test_sizes_of_small_and_large_data():
     small = divide(np.arange(1000) % 10, None, None, 0)
     assert {name: len(index) for name, index in small.items()} == {"train": 720, "test": 200, "valid": 80}
     large = divide(np.arange(200_000) % 10, None, None, 0)
-    assert {name: len(index) for name, index in large.items()} == {"train": 185_000, "test": 10_000, "valid": 5_000}
+    assert {name: len(index) for name, index in large.items()} == {"train": 187_500, "test": 10_000, "valid": 2_500}
 
 
 def test_a_given_part_takes_nothing():

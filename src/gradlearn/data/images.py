@@ -81,7 +81,7 @@ def read(
 
     `valid`, `test`: a share in [0, 1) of the training data, 0 for none, a path of any kind, or None: the given part if
     there is one, else, stratified, 20 % for test (from 10,000 examples on 10 %, at most 10,000) and 10 % of the rest (at
-    most 5,000; none of fewer than 500 pictures) for valid. `size`: side, or (h, w), that all pictures are brought to.
+    most 2,500; none of fewer than 500 pictures) for valid. `size`: side, or (h, w), that all pictures are brought to.
     `channels`: 1 or 3; None: 1 where all are grey, else 3. `memory`: bytes of pixels beyond which they are kept in the
     file `cache`; of fewer, those for valid and test may be. `skip_bad`: share of unreadable pictures that may be left
     out. Raises InputTrouble, ResourceTrouble.

@@ -57,7 +57,7 @@ def read(
     """Read pictures with boxes; what kind of data the path holds is found out.
 
     `valid`, `test`: a share in (0, 1) of the training pictures, a path of the same kind, or None: the given part if there is one,
-    else 20 % for test (from 10,000 pictures on 10 %, at most 10,000) and 10 % of the rest for valid (at most 5,000), by the rarest
+    else 20 % for test (from 10,000 pictures on 10 %, at most 10,000) and 10 % of the rest for valid (at most 2,500), by the rarest
     class in each picture. `clip_boxes`: cut boxes that reach out of their pictures to them. `skip_bad`: share of unreadable
     pictures that may be left out; faulty boxes are left out below 1 %, or below this share where it is larger. `images`: where the
     pictures of a COCO file or a VOC folder are. Raises InputTrouble.
