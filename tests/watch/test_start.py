@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from gradlearn.preflight import slopes
+from gradlearn.models.resnet import identity_conv
+from gradlearn.preflight import compared, slopes
 from gradlearn.theta import Theta
 from gradlearn.watch.start import Start
 from looks import BLANK, Looked, blobs, draws, measured, spoken
@@ -81,6 +83,25 @@ def test_slope_and_gradient_agree_to_a_percent_in_float32():
     objective = Looked(*blobs(400), model=network())
     rows = slopes(objective, Theta(objective.model), objective.data(torch.arange(16), -1))
     assert rows["slope_error"] <= 0.01
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.3, -1.0])
+def test_tied_maxima_of_filters_that_start_as_copies_are_no_wrong_backward_and_hide_none(factor: float):
+    def stage() -> list[nn.Module]:
+        return [identity_conv(4, 4), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.ReLU()]
+
+    torch.manual_seed(0)
+    digits = load_digits()
+    strokes = torch.from_numpy(digits.images[:64]).float().div(16).repeat_interleave(3, 1).repeat_interleave(3, 2)
+    x = torch.stack([torch.relu(strokes - level) for level in (0.2, 0.4, 0.6, 0.8)], 1)  # (64, 4, 24, 24), mostly zeros
+    model = nn.Sequential(*stage(), *stage(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4, 10), Wrong(factor))
+    objective = Looked(x, torch.from_numpy(digits.target[:64]), model=model)
+    few, theta = objective.data(torch.arange(16), -1), Theta(model)
+    before = [p.detach().clone() for p in model.parameters()]
+    assert compared(objective, theta, few)["slope_error"] > 0.5, "where it starts, all three disagree"
+    found = slopes(objective, theta, few)["slope_error"]
+    assert found < 0.1 if factor == 1.0 else found > 0.5
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
 
 
 def test_a_staircase_and_a_fold_say_nothing():
