@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gradlearn import session
 from gradlearn.data import split
 from gradlearn.errors import CheckpointTrouble
 from gradlearn.loaded import load
@@ -52,3 +54,12 @@ def test_data_that_cannot_be_divided_as_the_run_did_are_refused(tmp_path: Path):
     file.write_text(file.read_text().replace("train = 1294", "train = 1290"))
     with pytest.raises(CheckpointTrouble, match=r"the run had 1,290 for train, 144 for valid, 359 for test; start anew"):
         resumed(stopped)
+
+
+def test_the_time_of_a_resumed_run_has_the_steps_that_were_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stopped, seen = begun(tmp_path, 4), {}
+    spent = json.loads((stopped / "summary.json").read_text())["seconds"]
+    monkeypatch.setattr(session, "_to_the_end", lambda task, plan, d, *rest: seen.update(spent=d.seconds, begun=rest[-1]) or {})
+    resume(stopped, lambda d, step: None, lambda line: None, 1000.0)
+    assert 0.0 < seen["spent"] < spent
+    assert seen["begun"] == 1000.0 - seen["spent"]

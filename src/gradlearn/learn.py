@@ -200,6 +200,7 @@ def fit(
         stack.callback(torch.set_rng_state, random_state)
         task = task_of(model, data, loss, valid, user, class_weight, _seed(user, resume))
         descent, plan, record, clock = _open(task, user, run, resume, begun, stack)
+        begun -= descent.seconds  # of a run that is resumed, the steps that are kept are part of its time
         stack.callback(descent.theta.release)
         stack.callback(fold, task)
         signals = None

@@ -97,6 +97,7 @@ def resume(folder: Path, show: Show, say: Say, begun: float) -> dict[str, Any]:
         if lost and not descent.t:
             raise CheckpointTrouble(f"{folder}: {lost}")
         say(f"{folder}: resumed at step {descent.t} of {descent.controls.end}")
+        begun -= descent.seconds  # the steps that are kept are part of the run's time
         return _to_the_end(task, plan, descent, record, None, show, say, signals, begun)
 
 
