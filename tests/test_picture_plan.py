@@ -10,19 +10,21 @@ from gradlearn.errors import InputTrouble
 from gradlearn.picture_plan import (
     LITTLE,
     LOOKED,
-    PASSES,
     SHORT,
+    TURN,
     WIDER,
     WIDTHS,
     About,
     choose,
     choose_augmentation,
+    choose_decay,
     choose_size,
     choose_size_in,
     choose_views,
+    enough,
     usual,
 )
-from gradlearn.plan import Plan
+from gradlearn.plan import Plan, choose_descent, usual_decay
 
 CIFAR = About(45_000, (32, 32, 3), few=False, begun=False)
 
@@ -47,8 +49,8 @@ def at(passes: float, width: int) -> float:
 def test_the_widest_network_that_sees_the_pictures_often_enough_is_taken():
     for passes in (3.0, 5.0, 8.0, 16.0, 40.0, 100.0, 1000.0):
         width = sized(passes)["resnet.width"]
-        assert at(passes, width) >= PASSES * width or width == WIDTHS[0]
-        assert all(at(passes, w) < PASSES * w for w in WIDTHS if w > width)
+        assert at(passes, width) >= enough(width) or width == WIDTHS[0]
+        assert all(at(passes, w) < enough(w) for w in WIDTHS if w > width)
 
 
 def test_few_pictures_have_no_wide_network_whatever_the_time():
@@ -104,8 +106,8 @@ def test_without_time_for_the_smallest_resnet_a_convnet_is_taken_unless_the_user
 
 def test_parts_are_covered_in_long_runs_of_wide_networks_alone():
     for model, width, epochs, cutout in (
-        ("resnet", 64, 20, 8),
-        ("resnet", 64, 19, None),
+        ("resnet", 64, 40, 8),
+        ("resnet", 64, 39, None),
         ("resnet", 48, 50, None),
         ("convnet", 64, 50, None),
     ):
@@ -115,6 +117,37 @@ def test_parts_are_covered_in_long_runs_of_wide_networks_alone():
     plan = Plan({"model": "resnet", "resnet.width": 64, "cutout": 0})
     choose_augmentation(plan, CIFAR, 50)
     assert plan["cutout"] == 0
+
+
+@pytest.mark.parametrize("n", [1_000, 20_000])
+def test_rate_x_decay_is_the_same_in_every_long_run_and_the_usual_in_shorter_ones(n):
+    about, found = About(n, (32, 32, 3), False, False), {}
+    for steps in (500, 1_000, 1_500, 5_000, 20_000, 80_000):
+        plan = Plan({"batch": 128})
+        plan.choose("update", "split", "as usual")
+        choose_decay(plan, about, steps * 128 / n)
+        plan.choose("steps", steps, "as tried")
+        choose_descent(plan, n)
+        found[steps] = plan["lr"] * plan["muon.weight_decay"]
+        assert plan["muon.weight_decay"] >= usual_decay("muon", steps, n) - 1e-4
+        assert plan["adamw.weight_decay"] == pytest.approx(usual_decay("adamw", steps, n), abs=1e-4)
+    assert [found[k] for k in (5_000, 20_000, 80_000)] == pytest.approx([TURN] * 3, rel=0.01)
+    assert found[500] > found[1_000] > found[1_500] > 0.99 * TURN
+
+
+@pytest.mark.parametrize("user", [{"update": "split"}, {"lr": 0.003}, {"muon.weight_decay": 0.1}, {"update": "adamw"}])
+def test_the_decay_of_a_long_run_is_left_alone_where_the_user_chose_decay_rate_or_update(user):
+    plan = Plan({"batch": 128} | user)
+    plan.choose("update", "split", "as usual")
+    choose_decay(plan, CIFAR, 40)
+    assert plan.get("muon.weight_decay") == user.get("muon.weight_decay")
+
+
+def test_weights_that_a_run_begins_with_are_not_forgotten_faster_in_a_longer_one():
+    plan = Plan({"batch": 128})
+    plan.choose("update", "split", "as usual")
+    choose_decay(plan, About(45_000, (32, 32, 3), False, begun=True), 40)
+    assert "muon.weight_decay" not in plan
 
 
 def test_moved_pictures_are_scored_where_there_are_epochs_enough_and_half_as_far_as_they_are_moved_in_training():

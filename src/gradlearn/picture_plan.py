@@ -1,6 +1,6 @@
 """What the plan chooses for pictures: network, width, their size at first, how they are changed in training and seen in scoring.
 
-    width = the largest w with  passes(w) >= PASSES w,      passes(w) = seconds / (pace n) (cost(32) / cost(w))^WIDER
+    width = the largest w with  passes(w) >= enough(w),      passes(w) = seconds / (pace n) (cost(32) / cost(w))^WIDER
 
 Rules of size, number and passes alone, none of a data set's name; docs/plan.md has what was measured for each. A user's value
 stays. For `tasks/images.py`, which measures the pace, and whether left and right mean anything.
@@ -8,26 +8,39 @@ stays. For `tasks/images.py`, which measures the pace, and whether left and righ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gradlearn.data.progressive import LEAST
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.plan import Plan
+from gradlearn.plan import Plan, batch_size, usual_decay, usual_rate
 from gradlearn.precision import precision
 
-__all__ = ["FEW", "About", "choose", "choose_augmentation", "choose_size", "choose_size_in", "choose_views", "usual"]
+__all__ = [
+    "FEW",
+    "About",
+    "choose",
+    "choose_augmentation",
+    "choose_decay",
+    "choose_size",
+    "choose_size_in",
+    "choose_views",
+    "enough",
+    "usual",
+]
 
 MODELS = ("resnet", "convnet")
 SMALL = 16  # pixels a side below which there is little to whiten or to go deep on
 LARGE = 96  # pixels a side from which pictures are cropped at random and not shifted
 FEW = 500  # pictures; fewer are warped
-WIDTHS = (16, 24, 32, 48, 64, 96)
-PASSES = 0.22  # over the pictures for each channel of the width: a wider network is worth more of them
+WIDTHS = (16, 24, 32, 48, 64, 80, 96)
+PASSES = 0.22  # over the pictures for each channel of the width: a wider network is worth more of them, above 32 still more
 LOOKED = 20  # epochs from which scoring pictures in three places costs little beside training
 SHORT = 6  # epochs below which smaller pictures at first, and so more of them, are worth more than all they do not show
-WIDE, LONG = 64, 20  # width and epochs of a network that learns its pictures by heart unless parts of them are covered
+WIDE, LONG = 64, 40  # width and epochs of a network that learns its pictures by heart unless parts of them are covered
+TURN = 0.0024  # rate x decay of a long run: below a norm these alone settle how fast weights turn, and so what is forgotten
 LITTLE = 1.4  # passes of the smallest resnet below which there is no time for one
 WIDER = 0.8  # a network of twice the arithmetic takes 2^0.8 times as long: wide layers are faster an operation
 
@@ -97,11 +110,16 @@ def choose_size_in(plan: Plan, about: About, seconds: float, pace: float, cost: 
         return choose_size_in(plan, about, seconds, pace * cost("convnet", 32) / cost("resnet", 32), cost)
     most = 32 if about.n < 5000 else 64 if about.n < 20000 else WIDTHS[-1]
     least = 32 if name == "convnet" and about.shape[2] == 3 else WIDTHS[0]
-    width = max((w for w in WIDTHS if w <= most and passes[w] >= PASSES * w), default=least)
+    width = max((w for w in WIDTHS if w <= most and passes[w] >= enough(w)), default=least)
     why = f"the largest that sees each of {about.n} pictures often enough: about {passes[width]:.1f} times at this width"
     plan.choose(f"{name}.width", width, why, "measured")
     _choose_activation(plan, about)
     return _choose_side(plan, about, passes[width])
+
+
+def enough(width: int) -> float:
+    """Passes over the pictures from which a network of this width is better than a narrower one over more of them."""
+    return PASSES * width * max(1.0, math.sqrt(width / 32))
 
 
 def _choose_activation(plan: Plan, about: About) -> None:
@@ -131,6 +149,21 @@ def choose_augmentation(plan: Plan, about: About, epochs: float) -> None:
     plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
     if plan.get("model") == "resnet" and plan.get("resnet.width", 0) >= WIDE and epochs >= LONG:
         plan.choose("cutout", side // 4, "a wide network in a long run: a square of each picture is covered")
+
+
+def choose_decay(plan: Plan, about: About, epochs: float) -> None:
+    """Muon's weight decay in a run of so many epochs where the usual one would turn the weights ever less with its length.
+
+    What follows a convolution is normed, so that its weights matter by their direction alone: how fast that turns is settled by
+    rate x decay, where steps away from zero and the pull towards it are in balance. The usual ones both fall with the length.
+    """
+    steps = epochs * about.n / batch_size(plan, about.n)
+    if about.begun or plan["update"] != "split" or "user" in {plan.choices[k].by for k in ("update", "lr") if k in plan}:
+        return
+    decay = TURN / usual_rate(steps)
+    if decay > usual_decay("muon", steps, about.n):
+        why = f"rate x decay is {TURN:g} in runs of many steps, so that weights turn as fast as in short ones"
+        plan.choose("muon.weight_decay", round(decay, 4), why)
 
 
 def choose_views(plan: Plan, epochs: float) -> None:

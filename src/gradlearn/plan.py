@@ -253,7 +253,7 @@ def choose_descent(plan: Plan, examples: float = math.inf, targets: float = 0.0)
     if attribute("update", update, "adaptive"):
         few = min(max(examples / FEW, 0.1), 1.0) if update == "split" else 1.0
         why = f"0.3 / sqrt({steps} steps), at most 0.02" + (f"; {examples} examples are few: x {few:.2g}" if few < 1.0 else "")
-        plan.choose("lr", round(few * min(0.02, 0.3 / math.sqrt(steps)), 6), why)
+        plan.choose("lr", round(few * usual_rate(steps), 6), why)
     else:
         plan.choose("lr", default("update", update, "lr"), f"the usual rate of {update}")
     if update in ("split", "adamw"):
@@ -285,6 +285,17 @@ def choose_descent(plan: Plan, examples: float = math.inf, targets: float = 0.0)
     choose_care(plan)
 
 
+def usual_rate(steps: float) -> float:
+    """The rate of a run of so many steps at its highest, for an update whose steps are about as long as its rate."""
+    return min(0.02, 0.3 / math.sqrt(steps))
+
+
+def usual_decay(update: str, steps: float, examples: float = math.inf) -> float:
+    """Weight decay of "muon" or "adamw" in a run of so many steps; more on few examples, which are soon learned by heart."""
+    few = max(FEW / examples, 1.0)
+    return min(FORGET[update] * (few if update == "adamw" else math.sqrt(few)), 1.0) * min(math.sqrt(FAR / steps), 1.0)
+
+
 def choose_parts(plan: Plan, steps: int, examples: float, targets: float = 0.0) -> None:
     """Rates and decay of AdamW, and of Muon beside it, for a run of so many steps; what the user named keeps its usual options."""
     if plan.choices["lr"].by == "user":
@@ -303,14 +314,12 @@ def choose_parts(plan: Plan, steps: int, examples: float, targets: float = 0.0) 
             plan.choose("muon.precision", "bfloat16", "as the network's: products of half precision are faster here", "measured")
     if plan.choices["update"].by == "user":
         return
-    fewer, heart = min(math.sqrt(FAR / steps), 1.0), by_heart(plan, examples, targets)
+    heart = by_heart(plan, examples, targets)
     for name in sorted(parts & FORGET.keys()):
         why = "decay x rate x steps stays what it is: what was learned is forgotten about twice over"
         if heart < 1.0:
             why = f"{heart:.2g} of the usual: seen so seldom, or with {targets:.2g} targets to a weight, little is learned by heart"
-        few = max(FEW / examples, 1.0)  # few examples are soon learned by heart
-        decay = min(FORGET[name] * (few if name == "adamw" else math.sqrt(few)), 1.0)
-        plan.choose(f"{name}.weight_decay", round(decay * fewer * heart, 4), why)
+        plan.choose(f"{name}.weight_decay", round(usual_decay(name, steps, examples) * heart, 4), why)
 
 
 def by_heart(plan: Plan, examples: float, targets: float) -> float:

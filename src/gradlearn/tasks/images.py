@@ -131,6 +131,7 @@ class Images:
         """How training pictures are changed in a run of so many epochs."""
         self.augment()  # refuses what is out of range before anything is measured
         picture_plan.choose_augmentation(self.plan, self.about, epochs)
+        picture_plan.choose_decay(self.plan, self.about, epochs)
         if "mirror" not in self.plan:
             self.plan.choose("mirror", *self._mirror(epochs), "measured")
         picture_plan.choose_views(self.plan, epochs)
