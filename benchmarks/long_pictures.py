@@ -15,10 +15,9 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 
 import measure
-from measure import Row
-
 from gradlearn.picture_plan import TURN
 from gradlearn.plan import usual_rate
+from measure import Row
 
 WIDTH, EPOCHS = 48, 16
 TRAINED, BATCH = 47_500, 128  # pictures less those of validation
