@@ -150,6 +150,15 @@ def test_without_time_for_the_smallest_resnet_a_convnet_is_taken_unless_the_user
     assert sized(0.99 * narrow)["model"] == "resnet"
 
 
+@pytest.mark.parametrize("user", [{"model": "resnet"}, {"resnet.precision": "float32"}, {"resnet.members": 2}, {"resnet.depth": 3}])
+def test_whoever_gave_an_option_of_the_resnet_has_one_whatever_the_time(user):
+    plan = Plan({"device": "cpu"} | user)
+    choose(plan, CIFAR)
+    choose_size_in(plan, CIFAR, 1.0, 1e-3, cost)
+    assert (plan["model"], plan["resnet.width"]) == ("resnet", WIDTHS[0])
+    assert all(plan[name] == value for name, value in user.items())
+
+
 def test_parts_are_covered_in_long_runs_of_wide_networks_alone():
     for model, width, epochs, cutout in (
         ("resnet", 64, 40, 8),

@@ -110,7 +110,8 @@ def choose_size_in(plan: Plan, about: About, seconds: float, pace: float, cost: 
     if f"{name}.width" in plan:
         _choose_activation(plan, about)
         return _choose_side(plan, about, seconds / (pace * about.n))
-    if name == "resnet" and passes[WIDTHS[0]] < LITTLE and plan.choices["model"].by != "user":
+    asked = any(choice.by == "user" and f"{key}.".startswith(("model.", "resnet.")) for key, choice in plan.items())
+    if name == "resnet" and passes[WIDTHS[0]] < LITTLE and not asked:
         least = f"{seconds:.0f} s are {passes[WIDTHS[0]]:.1f} passes of the smallest resnet"
         plan.replace("model", "convnet", least, "measured")
         plan.choices.pop("resnet.precision", None)
