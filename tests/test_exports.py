@@ -248,23 +248,6 @@ def test_a_module_of_ones_own_is_exported_from_python_as_it_is(tmp_path: Path):
     assert json.loads(session.get_modelmeta().custom_metadata_map["who"]) == ["me"]
 
 
-def test_several_members_are_exported_as_the_one_model_that_they_are(tmp_path: Path):
-    words = ["--model", "resnet", "--resnet.width", "8", "--resnet.members", "2", "--resnet.precision", "float32", "--mirror", "no"]
-    assert run(["train", "images", "--steps", "4", "--threads", "1", *words, "--runs", str(tmp_path), "--name", "two"]) == 0
-    ran, x = load(tmp_path / "two"), pictures(tmp_path / "two")
-    assert len(ran.model.head.weight) == 20  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-    to_torch(tmp_path / "two")
-    folder = tmp_path / "two" / "export" / "torch"
-    p = picture(tmp_path / "two", folder)
-    printed = play(code(folder / "README.md"), folder).split()
-    assert (printed[0], float(printed[1])) == (str(p.argmax()), pytest.approx(float(p.max()), abs=1e-6))
-    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    to_onnx(tmp_path / "two")
-    session = onnxruntime.InferenceSession(tmp_path / "two" / "export" / "two.onnx", providers=["CPUExecutionProvider"])
-    expected = ran.predict(x.permute(0, 2, 3, 1))
-    np.testing.assert_allclose(session.run(None, {"pictures": x.numpy()})[0], expected, atol=1e-4)
-
-
 def test_the_names_of_an_export_are_those_that_may_be_replaced(torch_folder: Path):
     assert {*os.listdir(torch_folder)} == {*FILES} - {"check.safetensors"}
 

@@ -10,10 +10,7 @@ from gradlearn.errors import InputTrouble
 from gradlearn.picture_plan import (
     LITTLE,
     LOOKED,
-    MOST,
     SHORT,
-    STEPS,
-    TOGETHER,
     TURN,
     WIDER,
     WIDTHS,
@@ -39,8 +36,7 @@ def cost(name: str, width: int) -> float:
 
 def sized(passes: float, about: About = CIFAR, **user: Any) -> Plan:
     """The plan for a time of so many passes at the usual width."""
-    plan = Plan({"model": "resnet"} | user)
-    plan.choose("batch", 128, "as usual")
+    plan = Plan({"model": "resnet", "batch": 128} | user)
     choose_size_in(plan, about, passes * about.n * 1e-3, 1e-3, cost)
     return plan
 
@@ -59,50 +55,13 @@ def test_the_widest_network_that_sees_the_pictures_often_enough_is_taken():
 
 def test_few_pictures_have_no_wide_network_whatever_the_time():
     widths = [sized(1e5, About(n, (32, 32, 3), False, False))["resnet.width"] for n in (4_999, 5_000, 19_999, 20_000)]
-    assert widths == [32, 48, 48, 48]
-
-
-def test_where_there_is_time_for_several_networks_they_learn_side_by_side():
-    for passes in (3.0, 20.0, 40.0, 100.0, 400.0, 4000.0):
-        plan = sized(passes)
-        width, members = plan["resnet.width"], plan["resnet.members"]
-        each = max(TOGETHER * enough(width), STEPS * 128 / CIFAR.n)
-        assert members == 1 or at(passes, width) / members >= each
-        assert members == MOST or at(passes, width) / (members + 1) < each
-        assert plan["batch"] == 128 * members
-        assert members == 1 or width == WIDTHS[-1]
-    assert sized(4000.0)["resnet.members"] == MOST
-
-
-def test_members_have_steps_enough_also_of_few_pictures():
-    for n in (600, 3_000, 10_000):
-        about = About(n, (32, 32, 3), False, False)
-        plan = Plan({"model": "resnet"})
-        plan.choose("batch", 64, "few pictures")
-        choose_size_in(plan, about, 2 * 5000 * 64 * 1.01 * 1e-3, 1e-3, lambda name, width: 1.0)
-        assert (plan["resnet.members"], plan["batch"]) == (2, 128)
-        plan = Plan({"model": "resnet"})
-        plan.choose("batch", 64, "few pictures")
-        choose_size_in(plan, about, 2 * 5000 * 64 * 0.99 * 1e-3, 1e-3, lambda name, width: 1.0)
-        assert (plan["resnet.members"], plan["batch"]) == (1, 64)
-
-
-def test_a_batch_or_members_of_the_users_stay():
-    plan = sized(4000.0, batch=200)
-    assert (plan["resnet.members"], plan["batch"]) == (3, 200), "64 pictures of a step for each"
-    assert sized(4000.0, batch=60)["resnet.members"] == 1
-    plan = Plan({"resnet.members": 2, "device": "cpu"})
-    choose(plan, CIFAR)
-    assert plan["batch"] == 256
-    choose_size_in(plan, CIFAR, 15 * CIFAR.n * 1e-3, 1e-3, cost)
-    assert (plan["resnet.members"], plan["batch"], plan["resnet.width"]) == (2, 256, sized(7.5)["resnet.width"])
-    assert usual(plan)["resnet.members"] == 1
+    assert widths == [32, 64, 64, 96]
 
 
 def test_small_pictures_come_first_in_short_runs_alone():
     for passes in (3.0, 5.0, 8.0, 16.0, 100.0):
         plan = sized(passes)
-        assert plan["progressive"] is (at(passes, plan["resnet.width"]) / plan["resnet.members"] < SHORT)
+        assert plan["progressive"] is (at(passes, plan["resnet.width"]) < SHORT)
         assert plan.choices["progressive"].by == "plan"
     assert sized(3.0, progressive=False)["progressive"] is False
     assert sized(100.0, progressive=True)["progressive"] is True
@@ -114,13 +73,8 @@ def test_small_pictures_come_first_in_short_runs_alone():
 
 
 def test_the_pace_is_measured_on_full_pictures_where_their_size_is_open():
-    assert usual(Plan({"model": "resnet"})) == {
-        "model": "resnet",
-        "resnet.width": 32,
-        "resnet.members": 1,
-        "progressive": False,
-    }
-    assert usual(Plan({"model": "resnet", "progressive": True})) == {"model": "resnet", "resnet.width": 32, "resnet.members": 1}
+    assert usual(Plan({"model": "resnet"})) == {"model": "resnet", "resnet.width": 32, "progressive": False}
+    assert usual(Plan({"model": "resnet", "progressive": True})) == {"model": "resnet", "resnet.width": 32}
 
 
 def test_a_wide_network_has_gelu_unless_it_begins_with_weights_or_the_user_says_relu():
@@ -150,7 +104,7 @@ def test_without_time_for_the_smallest_resnet_a_convnet_is_taken_unless_the_user
     assert sized(0.99 * narrow)["model"] == "resnet"
 
 
-@pytest.mark.parametrize("user", [{"model": "resnet"}, {"resnet.precision": "float32"}, {"resnet.members": 2}, {"resnet.depth": 3}])
+@pytest.mark.parametrize("user", [{"model": "resnet"}, {"resnet.precision": "float32"}, {"resnet.depth": 3}])
 def test_whoever_gave_an_option_of_the_resnet_has_one_whatever_the_time(user):
     plan = Plan({"device": "cpu"} | user)
     choose(plan, CIFAR)

@@ -19,7 +19,6 @@ from gradlearn.plan import (
     Choice,
     Plan,
     batch_size,
-    change_batch,
     check_names,
     choose_batch,
     choose_descent,
@@ -86,19 +85,6 @@ def test_a_given_batch(given: Any, kind: str, size: int):
     assert plan["batches"] == kind
     assert batch_size(plan, 100) == size
     assert find("batches", kind)(100, **plan.options(kind)).size == size
-
-
-def test_another_batch_than_the_first_is_that_of_the_batches_too_unless_the_user_set_it():
-    plan = Plan()
-    choose_batch(plan, 10_000)
-    change_batch(plan, 512, 10_000, "larger")
-    assert (plan["batch"], plan["batches"], plan["shuffle.size"]) == (512, "shuffle", 512)
-    change_batch(plan, 10_000, 10_000, "all")
-    assert (plan["batch"], plan["batches"], "shuffle.size" in plan) == (10_000, "full", False)
-    plan = Plan({"batch": 64, "batches": "balanced"})
-    choose_batch(plan, 10_000)
-    change_batch(plan, 512, 10_000, "larger")
-    assert (plan["batch"], plan["batches"], plan["balanced.size"]) == (64, "balanced", 64)
 
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, "half", True])

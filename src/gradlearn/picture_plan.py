@@ -1,7 +1,6 @@
 """What the plan chooses for pictures: network, width, their size at first, how they are changed in training and seen in scoring.
 
-    width = the largest w <= ALONE with  passes(w) >= enough(w),      passes(w) = seconds / (pace n) (cost(32) / cost(w))^WIDER
-    members = passes(width) / together(width)
+    width = the largest w with  passes(w) >= enough(w),      passes(w) = seconds / (pace n) (cost(32) / cost(w))^WIDER
 
 Rules of size, number and passes alone, none of a data set's name; docs/plan.md has what was measured for each. A user's value
 stays. For `tasks/images.py`, which measures the pace, and whether left and right mean anything.
@@ -16,7 +15,7 @@ from typing import Any
 
 from gradlearn.data.progressive import LEAST
 from gradlearn.errors import InputTrouble, nearest
-from gradlearn.plan import Plan, batch_size, change_batch, usual_decay, usual_rate
+from gradlearn.plan import Plan, batch_size, usual_decay, usual_rate
 from gradlearn.precision import precision
 
 __all__ = [
@@ -36,11 +35,9 @@ MODELS = ("resnet", "convnet")
 SMALL = 16  # pixels a side below which there is little to whiten or to go deep on
 LARGE = 96  # pixels a side from which pictures are cropped at random and not shifted
 FEW = 500  # pictures; fewer are warped
-WIDTHS = (16, 24, 32, 48)
+WIDTHS = (16, 24, 32, 48, 64, 80, 96)
 PASSES = 0.22  # over the pictures for each channel of the width: a wider network is worth more of them, above 32 still more
-TOGETHER, STEPS = 1.4, 5000  # of the passes that are enough, and steps: what each of several members has
-MOST, FAIR = 8, 64  # members; pictures of a step for each of them, where the batch is the user's
-LOOKED = 12  # epochs from which scoring pictures in three places costs little beside training
+LOOKED = 20  # epochs from which scoring pictures in three places costs little beside training
 SHORT = 6  # epochs below which smaller pictures at first, and so more of them, are worth more than all they do not show
 WIDE, LONG = 64, 40  # width and epochs of a network that learns its pictures by heart unless parts of them are covered
 TURN = 0.0024  # rate x decay of a long run: below a norm these alone settle how fast weights turn, and so what is forgotten
@@ -69,8 +66,7 @@ def choose(plan: Plan, about: About) -> None:
     if plan["model"] == "resnet":
         plan.choose("resnet.precision", *precision(plan["device"]), "measured")
     few = f"{about.n} training pictures; larger batches are no faster on a processor"
-    size, members = 64 if about.n < 5000 else 128, plan.get(f"{plan['model']}.members", 1)
-    plan.choose("batch", size * members, few if members == 1 else f"{size} for each of {members} members")
+    plan.choose("batch", 64 if about.n < 5000 else 128, few)
     plan.choose("cross_entropy.label_smoothing", 0.1, "keeps the outputs from growing without bound")
     plan.choose("update", "split", "Muon for convolutions: all directions move, not the steepest alone; AdamW for the rest")
     plan.choose("best.times", 1e3, "labels are smoothed: a higher loss of the true ones alone is no worse model")
@@ -87,8 +83,6 @@ def choose(plan: Plan, about: About) -> None:
 def usual(plan: Plan) -> Mapping[str, Any]:
     """The model, its width and the size of the pictures that the pace is measured at."""
     model = {"model": plan["model"], f"{plan['model']}.width": 32}
-    if plan["model"] == "resnet":
-        model["resnet.members"] = 1
     return model if "progressive" in plan else model | {"progressive": False}
 
 
@@ -105,8 +99,7 @@ def choose_size_in(plan: Plan, about: About, seconds: float, pace: float, cost: 
     `cost`: arithmetic of a network by its name and width.
     """
     name = plan["model"]
-    members = plan.get(f"{name}.members", 1)
-    passes = {w: seconds / (pace * about.n * members) * (cost(name, 32) / cost(name, w)) ** WIDER for w in WIDTHS}
+    passes = {w: seconds / (pace * about.n) * (cost(name, 32) / cost(name, w)) ** WIDER for w in WIDTHS}
     if f"{name}.width" in plan:
         _choose_activation(plan, about)
         return _choose_side(plan, about, seconds / (pace * about.n))
@@ -116,28 +109,13 @@ def choose_size_in(plan: Plan, about: About, seconds: float, pace: float, cost: 
         plan.replace("model", "convnet", least, "measured")
         plan.choices.pop("resnet.precision", None)
         return choose_size_in(plan, about, seconds, pace * cost("convnet", 32) / cost("resnet", 32), cost)
-    most = 32 if about.n < 5000 else WIDTHS[-1]
+    most = 32 if about.n < 5000 else 64 if about.n < 20000 else WIDTHS[-1]
     least = 32 if name == "convnet" and about.shape[2] == 3 else WIDTHS[0]
     width = max((w for w in WIDTHS if w <= most and passes[w] >= enough(w)), default=least)
     why = f"the largest that sees each of {about.n} pictures often enough: about {passes[width]:.1f} times at this width"
     plan.choose(f"{name}.width", width, why, "measured")
     _choose_activation(plan, about)
-    if name == "resnet" and "resnet.members" not in plan:
-        members = _choose_members(plan, about, passes[width])
-    return _choose_side(plan, about, passes[width] / members)
-
-
-def _choose_members(plan: Plan, about: About, passes: float) -> int:
-    """How many networks side by side, and a batch for so many, where there is time for so many passes by one of them."""
-    size = batch_size(plan, about.n)
-    each = max(TOGETHER * enough(plan["resnet.width"]), STEPS * size / about.n)
-    fit = MOST if plan.choices["batch"].by != "user" else size // FAIR
-    members = max(min(int(passes / each), MOST, fit), 1)
-    why = f"together they err less than one that sees each picture more than {each:.1f} times, or a wider one"
-    plan.choose("resnet.members", members, why if members > 1 else f"no time for two that see each picture {each:.1f} times")
-    if members > 1 and plan.choices["batch"].by != "user":
-        change_batch(plan, members * size, about.n, f"{size} for each of {members} members")
-    return members
+    return _choose_side(plan, about, passes[width])
 
 
 def enough(width: int) -> float:
@@ -180,9 +158,9 @@ def choose_decay(plan: Plan, about: About, epochs: float) -> None:
     What follows a convolution is normed, so that its weights matter by their direction alone: how fast that turns is settled by
     rate x decay, where steps away from zero and the pull towards it are in balance. The usual ones both fall with the length.
     """
-    steps = epochs * about.n / batch_size(plan, about.n)
-    if about.begun or plan["update"] != "split" or "user" in {plan.choices[k].by for k in ("update", "lr") if k in plan}:
+    if about.begun or plan.get("update") != "split" or "user" in {plan.choices[k].by for k in ("update", "lr") if k in plan}:
         return
+    steps = epochs * about.n / batch_size(plan, about.n)
     decay = TURN / usual_rate(steps)
     if decay > usual_decay("muon", steps, about.n):
         why = f"rate x decay is {TURN:g} in runs of many steps, so that weights turn as fast as in short ones"

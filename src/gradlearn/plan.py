@@ -158,15 +158,6 @@ def choose_batch(plan: Plan, n: int) -> None:
         plan.choose("backprop.part", PIECE, f"a full batch passes in pieces: memory for {PIECE:,} examples, not for all")
 
 
-def change_batch(plan: Plan, size: int, n: int, why: str) -> None:
-    """Another batch than the plan's first, and what follows from it; what the user set stays."""
-    plan.replace("batch", size, why)
-    for name in (f"{plan.get('batches')}.size", "batches"):
-        if name in plan and plan.choices[name].by != "user":
-            del plan.choices[name]
-    choose_batch(plan, n)
-
-
 def batch_size(plan: Plan, n: int) -> int:
     """Examples in one step."""
     return n if plan["batch"] == "full" else min(int(plan["batch"]), n)

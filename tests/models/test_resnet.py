@@ -89,7 +89,7 @@ def test_a_deeper_stage_adds_what_is_near_nothing_where_its_convolutions_answer_
     x = torch.randn(2, 4, 8, 8)
     one = Stage(4, 4, 2)
     one.load_state_dict({k: v for k, v in stage.state_dict().items() if ".2." not in k})
-    assert torch.equal(stage([x])[0], one([x])[0])
+    assert torch.equal(stage(x), one(x))
 
 
 @pytest.mark.parametrize(
@@ -115,69 +115,6 @@ def test_gelu_is_its_tanh_form_and_an_unknown_activation_is_named() -> None:
     y = stage.norms[0](torch.nn.functional.max_pool2d(stage.convs[0](x), 2))
     y = torch.nn.functional.gelu(y, approximate="tanh")
     y = y + torch.nn.functional.gelu(stage.norms[1](stage.convs[1](y)), approximate="tanh")
-    torch.testing.assert_close(stage([x])[0], y)
+    torch.testing.assert_close(stage(x), y)
     with pytest.raises(InputTrouble, match=r"resnet\.activation silu: not known; it is one of relu, gelu"):
         ResNet((16, 16, 3), 10, activation="silu")
-
-
-def member(net: ResNet, k: int, depth: int) -> ResNet:
-    """One member of several as a network of its own."""
-    assert isinstance(net.shape, tuple)
-    alone = ResNet(net.shape, net.classes, net.width, depth)  # pyright: ignore[reportArgumentType]
-    state = {}
-    for name, value in net.state_dict().items():
-        parts = name.split(".")
-        if parts[0] == "head":
-            state[name] = value[k * net.classes : (k + 1) * net.classes]
-        elif parts[0] != "stages":
-            state[name] = value
-        elif int(parts[3]) % net.members == k:
-            parts[3] = str(int(parts[3]) // net.members)
-            state[".".join(parts)] = value
-    alone.load_state_dict(state)
-    return alone
-
-
-def together(members: int, depth: int = 2) -> ResNet:
-    torch.manual_seed(1)
-    net = ResNet((16, 16, 3), 5, 8, depth, members=members)
-    net.calibrate(bytes_of((16, 16, 3), 50))
-    return net
-
-
-@pytest.mark.parametrize(("members", "depth", "n"), [(2, 2, 8), (3, 3, 11), (4, 2, 8)])
-def test_each_member_is_a_network_of_its_own_on_its_part_of_a_training_batch(members: int, depth: int, n: int) -> None:
-    net, x = together(members, depth), bytes_of((16, 16, 3), n, seed=2)
-    alone = [member(net, k, depth) for k in range(members)]
-    answer = net(x)
-    parts = [one(part) for one, part in zip(alone, x.tensor_split(members), strict=True)]
-    torch.testing.assert_close(answer, torch.cat(parts))
-    for k, one in enumerate(alone):  # running means and variances too
-        for (name, value), mine in zip(one.state_dict().items(), member(net, k, depth).state_dict().values(), strict=True):
-            torch.testing.assert_close(mine, value, msg=name)
-    size = len(parts[0])
-    answer[:size].square().sum().backward()
-    for name, param in net.named_parameters():
-        if name.startswith("stages"):
-            assert (param.grad is not None and bool(param.grad.any())) == (int(name.split(".")[3]) % members == 0), name
-
-
-@pytest.mark.parametrize("members", [2, 3])
-def test_members_answer_with_the_mean_of_their_probabilities(members: int) -> None:
-    net, x = together(members).eval(), bytes_of((16, 16, 3), 7, seed=2)
-    alone = [member(net, k, 2).eval()(x).softmax(1) for k in range(members)]
-    assert not torch.allclose(alone[0], alone[1])
-    torch.testing.assert_close(net(x).softmax(1), torch.stack(alone).mean(0))
-    torch.testing.assert_close(net(x).exp().sum(1), torch.ones(7))
-
-
-def test_a_training_batch_too_small_to_divide_is_seen_by_every_member() -> None:
-    net, x = together(3), bytes_of((16, 16, 3), 5, seed=2)
-    alone = [member(net, k, 2)(x).softmax(1) for k in range(3)]
-    torch.testing.assert_close(net(x).exp(), torch.stack(alone).mean(0))
-
-
-def test_arithmetic_of_a_picture_is_that_of_one_member_and_none_are_refused() -> None:
-    assert together(4).multiplications == together(1).multiplications
-    with pytest.raises(InputTrouble, match=r"--resnet\.members 0: at least 1 is needed"):
-        ResNet((16, 16, 3), 10, members=0)

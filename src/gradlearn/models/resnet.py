@@ -5,14 +5,12 @@
     stage   x <- phi(norm(max pool 2(conv 3x3 x)));   x <- x + phi(norm(conv 3x3 x))       depth - 1 times the latter
             until 2 places are left, 3 stages at most; channels: width, 4 width, 4 width
     head    the largest answer of each channel over all places, linear, / 9;     phi: relu or gelu (its tanh form)
-    several members: stages and head of each see a part of a training batch; log mean_k softmax(head_k) otherwise
 
 Whitening (`pixels.py`), convolutions that start as the identity, pooling before the norm and the small logits are Keller Jordan's,
 "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498; residuals: He et al., arXiv 1512.03385. With `bfloat16` its
 arithmetic, not its weights, is of half precision: three times as fast on a processor that has it (AMX), the same accuracy. Use it
-where there are minutes, or thousands of pictures; width is the dial between many passes and a larger network. Members are deep
-ensembles (Lakshminarayanan et al., arXiv 1612.01474) in one model: where one network knows its pictures by heart, several that err
-in places of their own are better together than one that is wider. `convnet` is faster and less accurate.
+where there are minutes, or thousands of pictures; width is the dial between many passes and a larger network. `convnet` is faster
+and less accurate.
 """
 
 from __future__ import annotations
@@ -33,7 +31,6 @@ __all__ = ["ResNet"]
 
 PRECISIONS = ("float32", "bfloat16")
 ACTIVATIONS = ("relu", "gelu")
-LEAST = 2  # pictures that each member must have of a training batch: a norm needs more than one
 LOGIT = 1 / 9  # of the head's answers: large ones would make the first steps on all below it large
 
 
@@ -47,11 +44,9 @@ class ResNet(nn.Module):
         depth: convolutions in a stage, at least 2.
         precision: of the arithmetic: "float32" or "bfloat16".
         activation: "relu" or "gelu"; the latter is a little more accurate and, in narrow networks, a seventh slower.
-        members: networks side by side, at least 1, behind one first layer; in training a batch is divided among them.
 
     Raises:
-        InputTrouble: a picture too small, no channel, fewer than two classes, no width, no member, or an unknown precision or
-            activation.
+        InputTrouble: a picture too small, no channel, fewer than two classes, no width, or an unknown precision or activation.
     """
 
     mean: Tensor  # (1, c, 1, 1), of the bytes
@@ -66,7 +61,6 @@ class ResNet(nn.Module):
         depth: int = 2,
         precision: str = "float32",
         activation: str = "relu",
-        members: int = 1,
     ) -> None:
         super().__init__()
         height, breadth, channels = shape
@@ -74,14 +68,12 @@ class ResNet(nn.Module):
             raise InputTrouble(f"ResNet {shape}: pictures must be at least 6 x 6 with 1 channel; enlarge them")
         if classes < 2 or width < 1 or depth < 2:
             raise InputTrouble(f"ResNet: {classes} classes, width {width}, depth {depth}; at least 2, 1 and 2 are needed")
-        if members < 1:
-            raise InputTrouble(f"--resnet.members {members}: at least 1 is needed")
         if precision not in PRECISIONS:
             raise InputTrouble(f"--resnet.precision {precision}: not known; it is one of {', '.join(PRECISIONS)}")
         if activation not in ACTIVATIONS:
             raise InputTrouble(f"--resnet.activation {activation}: not known; it is one of {', '.join(ACTIVATIONS)}")
         self.shape, self.classes, self.width = tuple(shape), classes, width
-        self.precision, self.activation, self.members = precision, activation, members
+        self.precision, self.activation = precision, activation
         self.register_buffer("mean", torch.full((1, channels, 1, 1), 127.5))
         self.register_buffer("scale", torch.full((1, channels, 1, 1), 1 / 64))
         side, self.stride, last = patch_of(shape)
@@ -91,24 +83,17 @@ class ResNet(nn.Module):
         places, stages = (min(height, breadth) - side) // self.stride + 1, []
         for out in (width, 4 * width, 4 * width):
             if places > 2 or not stages:
-                stages.append(Stage(last, out, depth, activation, members))
+                stages.append(Stage(last, out, depth, activation))
                 last, places = out, -(-places // 2)
         self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(last, members * classes)  # rows of the first member, of the second, ...
+        self.head = nn.Linear(last, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (n, c, h, w); returns (n, classes), before the softmax."""
         x = (x.float() - self.mean) * self.scale
-        divided = self.training and len(x) >= LEAST * self.members
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            x = phi(F.conv2d(x, self.filters, self.bias, self.stride), self.activation)
-            parts = self.stages(list(x.tensor_split(self.members)) if divided else [x] * self.members)
-        # each member reads its own rows of what the head says
-        answers = [self.head(part.amax((2, 3)).to(self.head.weight.dtype)) * LOGIT for part in parts]
-        own = [answer[:, k * self.classes : (k + 1) * self.classes] for k, answer in enumerate(answers)]
-        if divided or self.members == 1:
-            return torch.cat(own)
-        return torch.stack([answer.log_softmax(1) for answer in own]).logsumexp(0) - math.log(self.members)
+            x = self.stages(phi(F.conv2d(x, self.filters, self.bias, self.stride), self.activation))
+        return self.head(x.amax((2, 3)).to(self.head.weight.dtype)) * LOGIT
 
     def calibrate(self, pixels: Tensor) -> None:
         """Measure scale and filters on pictures (n, c, h, w) uint8; deterministic, a few thousand pictures are enough."""
@@ -123,13 +108,13 @@ class ResNet(nn.Module):
 
     @property
     def multiplications(self) -> int:
-        """Multiply-adds of one picture forward through one member; a training step costs about 3 times as many a picture."""
+        """Multiply-adds of one picture forward; a training step costs about 3 times as many a picture."""
         side = self.filters.shape[2]
         height, breadth = ((k - side) // self.stride + 1 for k in self.shape[:2])
-        total = self.filters.numel() * height * breadth + self.head.weight.numel() // self.members
+        total = self.filters.numel() * height * breadth + self.head.weight.numel()
         for stage in self.stages:
             assert isinstance(stage, Stage)
-            for k, conv in enumerate(list(stage.convs)[:: self.members]):
+            for k, conv in enumerate(stage.convs):
                 assert isinstance(conv, nn.Conv2d)
                 total += conv.weight.numel() * height * breadth
                 if k == 0:
@@ -138,22 +123,17 @@ class ResNet(nn.Module):
 
 
 class Stage(nn.Module):
-    """Half the places: conv, pool, norm, phi; then `depth` - 1 times x + phi(norm(conv x)); of each member likewise."""
+    """Half the places: conv, pool, norm, phi; then `depth` - 1 times x + phi(norm(conv x))."""
 
-    def __init__(self, inputs: int, outputs: int, depth: int, activation: str = "relu", members: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, depth: int, activation: str = "relu") -> None:
         super().__init__()
-        self.activation, self.members = activation, members
-        sizes = [inputs if k == 0 else outputs for k in range(depth) for _ in range(members)]  # layer by layer
-        self.convs = nn.ModuleList(identity_conv(size, outputs) for size in sizes)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in sizes)
+        self.activation = activation
+        self.convs = nn.ModuleList(identity_conv(inputs if k == 0 else outputs, outputs) for k in range(depth))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in range(depth))
 
-    def forward(self, parts: list[Tensor]) -> list[Tensor]:
-        """(n, inputs, h, w) of every member -> (n, outputs, h / 2, w / 2), rounded up, of every member."""
-        return [self._member(k, x) for k, x in enumerate(parts)]
-
-    def _member(self, member: int, x: Tensor) -> Tensor:
-        layers = zip(self.convs, self.norms, strict=True)
-        for k, (conv, norm) in enumerate(list(layers)[member :: self.members]):
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) -> (n, outputs, h / 2, w / 2), rounded up."""
+        for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             y = conv(x)
             y = phi(norm(y if k else F.max_pool2d(y, 2, ceil_mode=True)), self.activation)
             x = x + y if k else y

@@ -128,11 +128,10 @@ class Images:
             return find("models", name)(self.shape, len(self.pictures.classes), width).multiplications
 
     def choose_augmentation(self, epochs: float) -> None:
-        """How training pictures are changed in a run of so many epochs, and seen in scoring."""
+        """How training pictures are changed in a run of so many epochs."""
         self.augment()  # refuses what is out of range before anything is measured
-        picture_plan.choose_decay(self.plan, self.about, epochs)
-        epochs /= self.plan.get(f"{self.plan['model']}.members", 1)  # those of a member
         picture_plan.choose_augmentation(self.plan, self.about, epochs)
+        picture_plan.choose_decay(self.plan, self.about, epochs)
         if "mirror" not in self.plan:
             self.plan.choose("mirror", *self._mirror(epochs), "measured")
         picture_plan.choose_views(self.plan, epochs)
