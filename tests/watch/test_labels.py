@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gradlearn.watch.labels import Labels, counted, doubted, estimated
+from gradlearn.symbols import Batch
+from gradlearn.watch.labels import PART, Labels, counted, doubted, estimated, outputs
 from looks import Looked, blobs, draws, measured, spoken
 
 
@@ -87,3 +90,16 @@ def test_who_errs_in_half_of_what_it_is_surest_of_tells_nothing_of_labels():
     rows = {"train_sure": 50.0, "train_wrong": 30.0, "train_after": 32.0, "train_blind": 0.88, "train_rank": 0.45}
     assert estimated(rows, "train") is None
     assert estimated(rows | {"train_wrong": 15.0, "train_after": 16.0}, "train") == 0.3
+
+
+def test_no_more_examples_than_a_part_pass_through_the_model_at_once():
+    x, y = blobs(430, 5, 8, 2.0)
+    model, seen = trained(x, y, 5), []
+    objective: Any = Looked(x, y, valid=(x[:250], y[:250]), model=model)
+    whole = model(x).softmax(1).double()
+    model.register_forward_hook(lambda *given: seen.append(len(given[2])))
+    said, labels = outputs(objective, Batch(x, y, torch.arange(430), -1))
+    assert seen == [PART] * 4 + [30]
+    assert labels is not None
+    assert torch.equal(labels, y)
+    torch.testing.assert_close(said, whole.detach(), rtol=1e-5, atol=1e-6)

@@ -26,6 +26,7 @@ from gradlearn.theta import Theta
 __all__ = ["Labels"]
 
 MOST = 800  # validation examples
+PART = 100  # examples that pass through the model at once
 NAMED = 10
 PARTS = ("valid", "train")
 
@@ -106,10 +107,12 @@ def outputs(objective: Objective, batch: Batch) -> tuple[Tensor | None, Tensor |
     if labels is None:
         return None, None
     with peek.untouched(objective.model), torch.no_grad():
-        output = peek.outputs(objective.model, batch.x)
-    if not isinstance(output, Tensor) or len(output) != len(labels) or not bool(torch.isfinite(output).all()):
+        parts = batch.x.split(PART) if isinstance(batch.x, Tensor) else (batch.x,)  # else activations of all at once are in memory
+        answers = [peek.outputs(objective.model, part) for part in parts]
+    told = [answer for answer in answers if isinstance(answer, Tensor) and answer.ndim]
+    if len(told) < len(answers) or sum(map(len, told)) != len(labels) or not all(bool(t.isfinite().all()) for t in told):
         return None, None
-    output = output.double().cpu()
+    output = torch.cat(told).double().cpu()
     if output.ndim == 1 or output.shape[1:].numel() == 1:
         output = torch.stack([torch.zeros(len(output), dtype=output.dtype), output.flatten()], 1)
     if output.ndim != 2:
