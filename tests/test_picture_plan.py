@@ -152,6 +152,16 @@ def test_the_decay_of_a_long_run_is_left_alone_where_the_user_chose_decay_rate_o
     assert plan.get("muon.weight_decay") == user.get("muon.weight_decay")
 
 
+@pytest.mark.parametrize(
+    ("n", "epochs", "chosen"), [(10**7, 1.9, False), (10**7, 2.0, True), (999, 2000.0, False), (1000, 2000.0, True)]
+)
+def test_pictures_seen_less_than_twice_and_very_few_have_the_usual_decay(n, epochs, chosen):
+    plan = Plan({"batch": 128})
+    plan.choose("update", "split", "as usual")
+    choose_decay(plan, About(n, (32, 32, 3), False, False), epochs)
+    assert ("muon.weight_decay" in plan) is chosen
+
+
 def test_weights_that_a_run_begins_with_are_not_forgotten_faster_in_a_longer_one():
     plan = Plan({"batch": 128})
     plan.choose("update", "split", "as usual")

@@ -157,8 +157,12 @@ def choose_decay(plan: Plan, about: About, epochs: float) -> None:
 
     What follows a convolution is normed, so that its weights matter by their direction alone: how fast that turns is settled by
     rate x decay, where steps away from zero and the pull towards it are in balance. The usual ones both fall with the length.
+    The usual decay stays where pictures are seen less than twice, which are not learned by heart, and of fewer than 2 FEW, whose
+    rate and decay are others.
     """
     if about.begun or plan.get("update") != "split" or "user" in {plan.choices[k].by for k in ("update", "lr") if k in plan}:
+        return
+    if epochs < 2 or about.n < 2 * FEW:
         return
     steps = epochs * about.n / batch_size(plan, about.n)
     decay = TURN / usual_rate(steps)
