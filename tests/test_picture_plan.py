@@ -9,9 +9,11 @@ import pytest
 from gradlearn.errors import InputTrouble
 from gradlearn.picture_plan import (
     LITTLE,
+    LONG,
     LOOKED,
     SHORT,
     TURN,
+    WIDE,
     WIDER,
     WIDTHS,
     About,
@@ -22,6 +24,7 @@ from gradlearn.picture_plan import (
     choose_size_in,
     choose_views,
     enough,
+    reduce_size_in,
     usual,
 )
 from gradlearn.plan import Plan, choose_descent, usual_decay
@@ -113,19 +116,40 @@ def test_whoever_gave_an_option_of_the_resnet_has_one_whatever_the_time(user):
     assert all(plan[name] == value for name, value in user.items())
 
 
-def test_parts_are_covered_in_long_runs_of_wide_networks_alone():
-    for model, width, epochs, cutout in (
-        ("resnet", 64, 40, 8),
-        ("resnet", 64, 39, None),
-        ("resnet", 48, 50, None),
-        ("convnet", 64, 50, None),
+def test_pictures_are_moved_further_and_covered_in_long_runs_of_wide_networks_alone():
+    for model, width, epochs, cutout, shift in (
+        ("resnet", WIDE, LONG, 8, 4),
+        ("resnet", WIDE, LONG - 1, None, 2),
+        ("resnet", 48, 50, None, 2),
+        ("convnet", 64, 50, None, 2),
     ):
         plan = Plan({"model": model, f"{model}.width": width})
         choose_augmentation(plan, CIFAR, epochs)
-        assert plan.get("cutout") == cutout
-    plan = Plan({"model": "resnet", "resnet.width": 64, "cutout": 0})
+        assert (plan.get("cutout"), plan["shift"]) == (cutout, shift)
+    plan = Plan({"model": "resnet", "resnet.width": 64, "cutout": 0, "shift": 1})
     choose_augmentation(plan, CIFAR, 50)
-    assert plan["cutout"] == 0
+    assert (plan["cutout"], plan["shift"]) == (0, 1)
+
+
+def test_a_network_that_is_slower_than_expected_is_narrowed_until_it_has_passes_enough():
+    for factor, widths in ((1.0, [96]), (0.81, [96]), (0.79, [96, 80]), (0.5, [96, 80, 64]), (0.01, [96, 80, 64, 48, 32])):
+        plan, seen = Plan({"model": "resnet"}), []
+        plan.choose("resnet.width", 96, "as tried", "measured")
+        plan.choose("resnet.activation", "gelu", "as usual")
+        again = True
+        while again:
+            width = plan["resnet.width"]
+            seen.append(width)
+            pace = 1e-3 * width / 96  # half the width, half the time
+            again = reduce_size_in(plan, CIFAR, factor * enough(96) * CIFAR.n * 1e-3, pace)
+        assert seen == widths
+        assert plan.get("resnet.activation") == ("gelu" if widths[-1] >= WIDE else None)
+
+
+def test_a_width_of_the_user_stays_however_slow():
+    plan = Plan({"model": "resnet", "resnet.width": 96})
+    assert reduce_size_in(plan, CIFAR, 1.0, 1e-3) is False
+    assert plan["resnet.width"] == 96
 
 
 @pytest.mark.parametrize("n", [1_000, 20_000])

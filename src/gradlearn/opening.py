@@ -148,6 +148,8 @@ def _measure(task: Offered, plan: Plan, left: float) -> tuple[Pace, float, float
     task.choose_size_in(left, pace.mean / batch_size(plan, n))
     if any(plan.get(name, value) != value for name, value in measured.items()):
         pace = _pace(task, plan, left)
+        while task.reduce_size_in(left, pace.mean / batch_size(plan, n)):
+            pace = _pace(task, plan, left)
     task.choose_augmentation(left / pace.mean * batch_size(plan, n) / n)
     d = build(task, _scratch(task, plan), valid=task.held("valid"), test=task.held("test"))
     again, test = measure_score(d, d.valid), measure_score(d, d.test)

@@ -28,6 +28,7 @@ __all__ = [
     "choose_size_in",
     "choose_views",
     "enough",
+    "reduce_size_in",
     "usual",
 ]
 
@@ -39,8 +40,9 @@ WIDTHS = (16, 24, 32, 48, 64, 80, 96)
 PASSES = 0.22  # over the pictures for each channel of the width: a wider network is worth more of them, above 32 still more
 LOOKED = 20  # epochs from which scoring pictures in three places costs little beside training
 SHORT = 6  # epochs below which smaller pictures at first, and so more of them, are worth more than all they do not show
-WIDE, LONG = 64, 40  # width and epochs of a network that learns its pictures by heart unless parts of them are covered
+WIDE, LONG = 64, 25  # width and epochs of a network that learns its pictures by heart unless less of each is shown
 TURN = 0.0024  # rate x decay of a long run: below a norm these alone settle how fast weights turn, and so what is forgotten
+SLOW = 0.8  # of the passes that a width is worth, from which it stays though it is slower than it was expected to be
 LITTLE = 1.4  # passes of the smallest resnet below which there is no time for one
 WIDER = 0.8  # a network of twice the arithmetic takes 2^0.8 times as long: wide layers are faster an operation
 
@@ -118,6 +120,20 @@ def choose_size_in(plan: Plan, about: About, seconds: float, pace: float, cost: 
     return _choose_side(plan, about, passes[width])
 
 
+def reduce_size_in(plan: Plan, about: About, seconds: float, pace: float) -> bool:
+    """Whether the next narrower network was taken: at its own pace, seconds a picture, the one chosen has too few passes."""
+    key = f"{plan['model']}.width"
+    width, passes = plan[key], seconds / (pace * about.n)
+    narrower = max((w for w in WIDTHS if 32 <= w < width), default=None)
+    if plan.choices[key].by == "user" or narrower is None or passes >= SLOW * enough(width):
+        return False
+    why = f"width {width} was expected to be faster: measured, it has {passes:.1f} passes over {about.n} pictures"
+    plan.replace(key, narrower, why, "measured")
+    if narrower < WIDE and "resnet.activation" in plan and plan.choices["resnet.activation"].by != "user":
+        plan.choices.pop("resnet.activation")
+    return True
+
+
 def enough(width: int) -> float:
     """Passes over the pictures from which a network of this width is better than a narrower one over more of them."""
     return PASSES * width * max(1.0, math.sqrt(width / 32))
@@ -144,11 +160,13 @@ def choose_augmentation(plan: Plan, about: About, epochs: float) -> None:
     if side >= LARGE and epochs >= 2 and not plan["warp"]:
         plan.choose("crop", 0.65 if epochs >= 10 else 0.35, f"pictures of {side} pixels and more are cropped at random")
         plan.choose("colour", 0.2 if about.shape[2] == 3 else 0.0, "the light differs between photographs")
-    shift = max(round(side / 16), 1) if epochs >= 2 and side > 6 else 0
+    long = plan.get("model") == "resnet" and plan.get("resnet.width", 0) >= WIDE and epochs >= LONG
+    shift = max(round(side / (8 if long else 16)), 1) if epochs >= 2 and side > 6 else 0
     if plan.get("crop") or plan["warp"]:
         plan.choose("shift", 0, "a warp moves pictures too" if plan["warp"] else "crops are moved already")
-    plan.choose("shift", shift, f"a sixteenth of {side} pixels" if shift else "too few epochs to need new pictures")
-    if plan.get("model") == "resnet" and plan.get("resnet.width", 0) >= WIDE and epochs >= LONG:
+    part = "an eighth: a wide network in a long run" if long else f"a sixteenth of {side} pixels"
+    plan.choose("shift", shift, part if shift else "too few epochs to need new pictures")
+    if long:
         plan.choose("cutout", side // 4, "a wide network in a long run: a square of each picture is covered")
 
 

@@ -298,6 +298,8 @@ class Offered(Task, Protocol):
 
     def choose_size_in(self, seconds: float, pace: float) -> None: ...  # `pace`: seconds for one example at the usual size
 
+    def reduce_size_in(self, seconds: float, pace: float) -> bool: ...  # whether a smaller one was taken: `pace` is its own
+
     def choose_augmentation(self, epochs: float) -> None: ...
 
     def suggested_epochs(self, n: int) -> int: ...

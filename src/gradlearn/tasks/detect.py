@@ -160,6 +160,10 @@ class Detect:
         why = f"the largest that sees enough: {seen[width]:,.0f} pictures, each of {self.n} {seen[width] / self.n:.1f} times"
         self.plan.choose("detector.width", width, why, "measured")
 
+    def reduce_size_in(self, seconds: float, pace: float) -> bool:
+        """No: a width is chosen far from where it would be too slow."""
+        return False
+
     def choose_augmentation(self, epochs: float) -> None:
         """Which flips the boxes allow; the rate, now that the length of the run is known."""
         plan, rows = self.plan, self.boxed.split["train"]

@@ -123,6 +123,10 @@ class Images:
         """Network and width for so many seconds, where a picture takes `pace` seconds of training at the usual ones."""
         picture_plan.choose_size_in(self.plan, self.about, seconds, pace, self._cost)
 
+    def reduce_size_in(self, seconds: float, pace: float) -> bool:
+        """Whether a narrower network was taken, as the one chosen takes more seconds a picture than it was expected to."""
+        return picture_plan.reduce_size_in(self.plan, self.about, seconds, pace)
+
     def _cost(self, name: str, width: int) -> float:
         with torch.device("meta"):
             return find("models", name)(self.shape, len(self.pictures.classes), width).multiplications
