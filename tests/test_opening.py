@@ -53,3 +53,41 @@ def test_twenty_epochs_are_twenty_though_steps_are_whole(monkeypatch: pytest.Mon
     opening.planned(task, plan, 0.0, lambda line: None)  # pyright: ignore[reportArgumentType]
     assert plan["steps"] == 7031
     assert told == [20.0]
+
+
+def test_each_narrower_network_is_measured_itself_and_the_last_ones_pace_holds(monkeypatch: pytest.MonkeyPatch):
+    plan, epochs = Plan({"batch": 100, "looks": 0}), list[float]()
+    seconds = {32: 0.1, 96: 0.8, 80: 0.5, 64: 0.4}  # of a step, by width
+
+    def reduced(left: float, pace: float) -> bool:
+        assert pace == pytest.approx(seconds[plan["width"]] / 100)
+        if plan["width"] == 64:
+            return False
+        plan.replace("width", {96: 80, 80: 64}[plan["width"]], "too slow")
+        return True
+
+    def pace(task: object, plan: Plan, left: float) -> Pace:
+        took = seconds[plan.get("width", 32)]
+        return Pace(took, took, 0.0)
+
+    task = SimpleNamespace(
+        n=1000,
+        usual={"width": 32},
+        choose_size_in=lambda left, pace: plan.choose("width", 96, "as expected", "measured"),
+        reduce_size_in=reduced,
+        choose_augmentation=epochs.append,
+        held=lambda split: None,
+        seconds_after=lambda: 0.0,
+    )
+    for name, stub in {
+        "_pace": pace,
+        "_scratch": lambda task, plan: plan,
+        "build": lambda *about, **held: SimpleNamespace(valid=None, test=None, sample=None),
+        "measure_score": lambda d, data: 0.0,
+        "_looks": lambda task, plan: None,
+    }.items():
+        monkeypatch.setattr(opening, name, stub)
+    found, _, _ = opening._measure(task, plan, 400.0)  # pyright: ignore[reportArgumentType]
+    assert plan["width"] == 64
+    assert found.mean == pytest.approx(0.4)
+    assert epochs == pytest.approx([400 / 0.4 * 100 / 1000])
