@@ -146,8 +146,10 @@ def test_a_network_that_is_slower_than_expected_is_narrowed_until_it_has_passes_
         assert plan.get("resnet.activation") == ("gelu" if widths[-1] >= WIDE else None)
 
 
-def test_a_width_of_the_user_stays_however_slow():
-    plan = Plan({"model": "resnet", "resnet.width": 96})
+@pytest.mark.parametrize("by", ["user", "data"])
+def test_a_width_of_the_user_or_of_weights_to_begin_with_stays_however_slow(by):
+    plan = Plan({"model": "resnet"})
+    plan.choose("resnet.width", 96, "as given", by)
     assert reduce_size_in(plan, CIFAR, 1.0, 1e-3) is False
     assert plan["resnet.width"] == 96
 

@@ -121,11 +121,14 @@ def choose_size_in(plan: Plan, about: About, seconds: float, pace: float, cost: 
 
 
 def reduce_size_in(plan: Plan, about: About, seconds: float, pace: float) -> bool:
-    """Whether the next narrower network was taken: at its own pace, seconds a picture, the one chosen has too few passes."""
+    """Whether the next narrower network was taken: at its own pace, seconds a picture, the one chosen has too few passes.
+
+    A width that the user gave, or the weights that a run begins with have, stays.
+    """
     key = f"{plan['model']}.width"
     width, passes = plan[key], seconds / (pace * about.n)
     narrower = max((w for w in WIDTHS if 32 <= w < width), default=None)
-    if plan.choices[key].by == "user" or narrower is None or passes >= SLOW * enough(width):
+    if plan.choices[key].by != "measured" or narrower is None or passes >= SLOW * enough(width):
         return False
     why = f"width {width} was expected to be faster: measured, it has {passes:.1f} passes over {about.n} pictures"
     plan.replace(key, narrower, why, "measured")

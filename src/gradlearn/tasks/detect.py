@@ -161,7 +161,7 @@ class Detect:
         self.plan.choose("detector.width", width, why, "measured")
 
     def reduce_size_in(self, seconds: float, pace: float) -> bool:
-        """No: a width is chosen far from where it would be too slow."""
+        """No: a wider network is expected to take longer in proportion to its arithmetic, and takes less than that."""
         return False
 
     def choose_augmentation(self, epochs: float) -> None:
